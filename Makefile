@@ -1,0 +1,63 @@
+# The menu. `make` alone prints it.
+
+GOLANGCI_LINT := v2.15.0
+VERSION := $(shell git describe --always --dirty 2>/dev/null || echo unknown)
+GOFILES := $(shell git ls-files '*.go' 2>/dev/null)
+RACE    := ./cmd/... ./link/... ./phy/... ./sims/... ./tun/...
+
+.DEFAULT_GOAL := help
+.PHONY: help demo build test race fuzz bench lint cover netns golden fmt clean
+
+help: ## this menu
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 10
+
+demo: ## set up and run the main job: two hosts, one simulated room, ping and TCP (ARGS=--json for programs)
+	@.ci/setup demo
+	@$(MAKE) --no-print-directory build
+	@bin/lightsong demo $(ARGS)
+
+build: ## bin/lightsong
+	@mkdir -p bin
+	CGO_ENABLED=0 go build -trimpath -ldflags "-X main.version=$(VERSION)" -o bin/lightsong ./cmd/lightsong
+
+test: ## set up and run every test
+	@.ci/setup test
+	CGO_ENABLED=0 go build ./...
+	go vet ./...
+	@bash -o pipefail -c 'go test -json -timeout 15m -parallel 8 ./... | go run ./.ci/tests .ci/expected-skips'
+
+race: ## the tests of everything concurrent under the race detector
+	@.ci/setup test
+	go test -race -short -timeout 15m -parallel 4 $(RACE)
+
+netns: build ## the tests with two real daemons in network namespaces, with what they measured
+	@.ci/setup test
+	go test -v -run 'Demo|Loss|Medium|Broadcast|UpDown' -parallel 8 -timeout 20m ./cmd/lightsong
+
+FUZZTIME ?= 30s
+fuzz: ## every fuzz target for FUZZTIME (30s), two at a time
+	@grep -rlE '^func Fuzz' --include='*_test.go' . | while read -r file; do \
+		grep -oE '^func Fuzz[A-Za-z0-9]+' "$$file" | sed "s|^func |$$(dirname "$$file") |"; \
+	done | sort -u | xargs -P 2 -L 1 bash -o pipefail -c \
+		'go test -run "^$$" -fuzz "^$$1$$" -fuzztime $(FUZZTIME) -parallel 1 "$$0" | sed "s|^|$$0 $$1: |"'
+
+bench: ## the figures of the README: speed, allocations, error rates against theory
+	go test -run '^$$' -bench . -benchmem ./...
+
+lint: bin/golangci-lint ## golangci-lint with the laws of the house
+	bin/golangci-lint run ./...
+
+bin/golangci-lint:
+	GOBIN=$(CURDIR)/bin go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_LINT)
+
+cover: ## test coverage by package
+	go test -short -cover ./...
+
+golden: ## rewrite the golden files of all tests
+	go test $$(grep -lE 'flag.Bool\("update"' --include='*_test.go' -r . | xargs -n1 dirname | sort -u) -run 'Golden|Vector' -update
+
+fmt: ## gofmt
+	gofmt -w $(GOFILES)
+
+clean: ## remove what the build made
+	rm -rf bin coverage.out

@@ -1,0 +1,73 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"runtime"
+	"syscall"
+	"time"
+
+	"github.com/vishvananda/netns"
+)
+
+// inUserNamespace tells a child that it was started by reexecAsRoot.
+const inUserNamespace = "LIGHTSONG_IN_USER_NAMESPACE"
+
+// mayMakeNamespaces is whether this process can make network namespaces and
+// interfaces as it is.
+func mayMakeNamespaces() bool {
+	return os.Geteuid() == 0
+}
+
+// reexecAsRoot runs this program again with the same arguments as root of a user
+// namespace of its own, with a network and a mount namespace of its own, and
+// returns its exit code.
+func reexecAsRoot(ctx context.Context) (int, error) {
+	if os.Getenv(inUserNamespace) != "" {
+		return 0, errors.New("no privilege inside the user namespace; run as root")
+	}
+	cmd := exec.CommandContext(ctx, "/proc/self/exe", os.Args[1:]...)
+	cmd.Env = append(os.Environ(), inUserNamespace+"=1")
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+	cmd.WaitDelay = 10 * time.Second
+	cmd.SysProcAttr = &syscall.SysProcAttr{
+		Cloneflags:  syscall.CLONE_NEWUSER | syscall.CLONE_NEWNET | syscall.CLONE_NEWNS,
+		UidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}},
+		GidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}},
+	}
+	err := cmd.Run()
+	if exit := new(exec.ExitError); errors.As(err, &exit) {
+		return exit.ExitCode(), nil
+	}
+	if err != nil {
+		return 0, fmt.Errorf("this system allows no user namespaces (%w): run with sudo", err)
+	}
+	return 0, nil
+}
+
+// inNetworkOf runs f on a thread that lives in the network namespace of a
+// process. Sockets that f makes and programs that it starts belong there.
+func inNetworkOf(pid int, f func() error) error {
+	done := make(chan error)
+	go func() {
+		// Never unlocked: a thread in a foreign namespace must end with its
+		// goroutine.
+		runtime.LockOSThread()
+		done <- func() error {
+			ns, err := netns.GetFromPid(pid)
+			if err != nil {
+				return fmt.Errorf("network namespace of process %d: %w", pid, err)
+			}
+			defer ns.Close()
+			if err := netns.Set(ns); err != nil {
+				return fmt.Errorf("entering the network namespace of process %d: %w", pid, err)
+			}
+			return f()
+		}()
+	}()
+	return <-done
+}

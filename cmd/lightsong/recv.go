@@ -1,0 +1,311 @@
+package main
+
+import (
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"lightsong/link/oneway"
+	"lightsong/modem"
+	"lightsong/phy/audio"
+)
+
+const (
+	readBlock  = 0.1 // s of sound decoded at a time
+	flushAfter = 1.0 // s of silence that a demodulator gets beyond the end of the last burst
+)
+
+// recvOptions are the flags of recv.
+type recvOptions struct {
+	profile string
+	raw     string
+	wav     string
+	out     string
+	json    bool
+}
+
+func recvCommand() *cobra.Command {
+	var o recvOptions
+	cmd := &cobra.Command{
+		Use:   "recv --wav FILE [flags] [-o FILE|FOLDER|-]",
+		Short: "Turn the sound of `lightsong send` back into the file",
+		Long: `Turn a WAV file that "lightsong send" made, or a recording of its sound, back
+into the file. The exit code is 0 only if the file came whole: its SHA-256
+agrees. Otherwise nothing is written, an existing file stays as it is, and the
+message says how much came.
+
+Any sample rate from 8000 to 192000 Hz, mono or stereo, 8 to 32 bits or float is
+read. Without -o the file gets the name that it was sent with, in the present
+folder; a file of that name is kept and a number added to the new one.`,
+		Example: `  lightsong recv --profile fsk --wav out.wav -o letter.txt
+  arecord -f S16_LE -r 48000 | lightsong recv --wav -
+  lightsong recv --raw bell202 --wav out.wav -o letter.txt`,
+		Args: exactly(),
+		RunE: func(cmd *cobra.Command, _ []string) error { return interrupted(o.run(cmd)) },
+	}
+	f := cmd.Flags()
+	f.StringVar(&o.profile, "profile", "fsk", "profile of the modem: "+strings.Join(audio.Profiles(), ", "))
+	f.StringVar(&o.raw, "raw", "", rawUsage)
+	f.StringVar(&o.wav, "wav", "", "WAV file to read; - is standard input")
+	f.StringVarP(&o.out, "output", "o", "", "file or folder to write; - is standard output (default: the name that was sent)")
+	f.BoolVar(&o.json, "json", false, "print the summary as JSON (on standard error if standard output carries the file)")
+	return cmd
+}
+
+// decoder turns sound into a file.
+type decoder interface {
+	// push takes the next samples. done means that no more are wanted.
+	push(samples []float32) (done bool, err error)
+	// finish is called after the last sample. It completes the summary and
+	// writes the file. The error tells what is missing; the summary is valid
+	// even then, and line says it in words.
+	finish(sum *Transfer) (line string, err error)
+	io.Closer
+}
+
+func (o *recvOptions) run(cmd *cobra.Command) error {
+	switch {
+	case o.wav == "":
+		return usage(errors.New("--wav is missing: the WAV file to read, or - for standard input"))
+	case o.raw != "" && cmd.Flags().Changed("profile"):
+		return usage(errors.New("--profile and --raw exclude each other"))
+	}
+	out, err := newTarget(o.out)
+	if err != nil {
+		return fmt.Errorf("output: %w", err)
+	}
+	if out.is(o.wav) {
+		return usage(fmt.Errorf("%s would overwrite the sound that is to be read", o.out))
+	}
+	in, err := openInput(cmd.Context(), o.wav, cmd.InOrStdin())
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	wav, err := audio.NewWAVReader(in)
+	if err != nil {
+		return fmt.Errorf("%s: %w", display(o.wav, "standard input"), err)
+	}
+	dec, err := o.decoder(cmd, wav.Rate, out)
+	if err != nil {
+		return err
+	}
+	defer dec.Close()
+
+	advance, erase := progress(cmd.ErrOrStderr(), "receiving", wav.Samples())
+	defer erase()
+	block := make([]float32, int(readBlock*float64(wav.Rate)))
+	for done := false; !done || wav.Samples() >= 0; {
+		if err := cmd.Context().Err(); err != nil {
+			return err
+		}
+		n, err := wav.Read(block)
+		advance(n)
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %w", display(o.wav, "standard input"), err)
+		}
+		// After the file came whole the rest is only read, to learn whether the
+		// WAV file is; what comes from a recorder may have no end.
+		if !done {
+			if done, err = dec.push(block[:n]); err != nil {
+				return err
+			}
+		}
+	}
+	erase()
+	sum := Transfer{Rate: wav.Rate}
+	line, failed := dec.finish(&sum)
+	if failed != nil && !o.json {
+		return failed
+	}
+	return errors.Join(failed, sum.report(cmd, o.json, o.out == standard, line))
+}
+
+func (o *recvOptions) decoder(cmd *cobra.Command, rate int, out target) (decoder, error) {
+	if o.raw != "" {
+		return newRawDecoder(o.raw, rate, out, o.out, cmd.OutOrStdout())
+	}
+	// The modem works at the recording's own rate. Resampling the recording to
+	// another could add nothing: what lies above half its rate is gone.
+	m, err := audio.OpenModem(o.profile, rate)
+	if err != nil {
+		return nil, usage(err)
+	}
+	d := &frameDecoder{modem: m, target: out, stdout: cmd.OutOrStdout(), first: -1}
+	d.receiver = oneway.NewReceiver(d.store)
+	return d, nil
+}
+
+// frameDecoder receives by a profile's modem.
+type frameDecoder struct {
+	modem    *audio.Modem
+	target   target
+	stdout   io.Writer // for a direct target without a path
+	receiver *oneway.Receiver
+	file     *oneway.File
+	err      error // of the receiver
+
+	pushed      int64 // samples
+	first, last int64 // samples: start of the first burst, end of the last; first is -1 before
+	due         int64 // sample at which the burst in progress ends
+	bursts      int
+	missed      int
+	mcs         modem.MCS
+	snr         float64 // sum over rated bursts, dB
+	rated       int
+}
+
+// store makes room for a transfer: in the folder of the target, so that a rename
+// finishes it.
+func (d *frameDecoder) store() (oneway.Store, error) {
+	if d.target.direct {
+		return unnamed()
+	}
+	return d.target.create()
+}
+
+// push implements decoder.
+func (d *frameDecoder) push(samples []float32) (bool, error) {
+	d.pushed += int64(len(samples))
+	d.modem.Push(samples, d.event)
+	return d.file != nil, d.err
+}
+
+func (d *frameDecoder) event(ev modem.Event) {
+	switch ev.Kind {
+	case modem.Announced:
+		d.due = ev.End
+	case modem.Missed:
+		d.missed++
+	case modem.Received:
+		if d.file != nil || d.err != nil {
+			return
+		}
+		if d.first < 0 {
+			d.first = ev.Start
+		}
+		d.last, d.mcs = ev.End, ev.Burst.MCS
+		d.bursts++
+		if !math.IsNaN(ev.SNR) && !math.IsInf(ev.SNR, 0) {
+			d.snr += ev.SNR
+			d.rated++
+		}
+		d.err = d.receiver.HandleBurst(ev.Burst)
+		d.file, _ = d.receiver.File()
+	}
+}
+
+// finish implements decoder.
+func (d *frameDecoder) finish(sum *Transfer) (line string, err error) {
+	sound := seconds(float64(d.pushed) / float64(d.modem.Rate))
+	// A demodulator looks ahead: silence brings out what it still holds.
+	silence := make([]float32, int(readBlock*float64(d.modem.Rate)))
+	for end := max(d.pushed, d.due) + int64(flushAfter*float64(d.modem.Rate)); d.file == nil && d.pushed < end; end = max(end, d.due) {
+		if _, err := d.push(silence); err != nil {
+			return "", err
+		}
+	}
+	p, stats := d.receiver.Progress(), d.receiver.Stats()
+	sum.Octets, sum.Received = p.Size, p.Octets
+	sum.Profile, sum.MCS, sum.Bursts, sum.Missed = d.modem.Profile, int(d.mcs), d.bursts, d.missed
+	sum.Failed, sum.Repaired = stats.FramesFailed, stats.Repaired
+	if d.rated > 0 {
+		mean := d.snr / float64(d.rated)
+		sum.SNR = &mean
+	}
+	if d.first >= 0 {
+		sum.timing(d.last - d.first)
+	}
+	if d.file == nil {
+		return "", d.incomplete(p, stats, sound)
+	}
+	if sum.File, err = d.deliver(); err != nil {
+		return "", fmt.Errorf("the file came whole, but cannot be written: %w", err)
+	}
+	sum.Complete = true
+	sum.SHA256 = hex.EncodeToString(d.file.SHA256[:])
+	return fmt.Sprintf("received %d octets in %s of sound to %s: %s, %d bursts, %.0f bit/s net, %d frames failed, %d repaired",
+		sum.Octets, seconds(sum.Airtime), display(sum.File, "standard output"), fmt.Sprintf("%s mode %d", d.modem.Profile, d.mcs), sum.Bursts, sum.NetBPS, sum.Failed, sum.Repaired), nil
+}
+
+// deliver puts the whole file where it is wanted and returns its name.
+func (d *frameDecoder) deliver() (string, error) {
+	if p, ok := d.file.Store.(*partial); ok {
+		return p.commit(d.file.Size, d.file.Name)
+	}
+	path, w := standard, d.stdout
+	if d.target.path != "" {
+		f, err := os.OpenFile(d.target.path, os.O_WRONLY, 0)
+		if err != nil {
+			return "", err
+		}
+		defer f.Close()
+		path, w = d.target.path, f
+	}
+	_, err := io.Copy(w, io.NewSectionReader(d.file.Store, 0, d.file.Size))
+	return path, err
+}
+
+// incomplete says how much came in so many seconds of sound, and what to do.
+func (d *frameDecoder) incomplete(p oneway.Progress, stats oneway.Stats, sound string) error {
+	switch {
+	case p.Known && stats.Damaged > 0 && p.Frames == 0:
+		return errors.New("the file came, but its SHA-256 does not agree: nothing was written; send it again")
+	case p.Known:
+		text := fmt.Sprintf("the file did not come whole: %d of %d octets (%.0f %%) are there", p.Octets, p.Size, percent(p.Octets, p.Size))
+		if p.Gaps > 0 {
+			text += ", missing are octets " + ranges(p)
+		}
+		return fmt.Errorf("%s; %d more frames are needed: send with more --redundancy or --loops, or louder", text, p.Needed)
+	case stats.Foreign > 0:
+		return fmt.Errorf("no file was received: %d bursts in %s of sound, none of a file transfer", d.bursts, sound)
+	case d.bursts > 0 || d.missed > 0:
+		return fmt.Errorf("no file was received: of %d bursts in %s of sound none could be read; is it too quiet, or clipped?", d.bursts+d.missed, sound)
+	}
+	err := fmt.Errorf("no file was received: no burst of profile %s in %s of sound", d.modem.Profile, sound)
+	if all, openErr := audio.OpenModem(d.modem.Profile, tableRate); openErr == nil && len(all.Modes) > len(d.modem.Modes) {
+		err = fmt.Errorf("%w; at %d Hz only its first %d modes can be heard", err, d.modem.Rate, len(d.modem.Modes))
+	}
+	return err
+}
+
+// Close implements decoder: it removes what was not delivered.
+func (d *frameDecoder) Close() error {
+	err := d.receiver.Close()
+	if d.file != nil {
+		err = errors.Join(err, d.file.Store.Close())
+	}
+	return err
+}
+
+// percent is rounded down, so that 100 % means all.
+func percent(part, whole int64) float64 {
+	if whole == 0 {
+		return 0
+	}
+	return math.Floor(100 * float64(part) / float64(whole))
+}
+
+// ranges lists the first missing parts.
+func ranges(p oneway.Progress) string {
+	const shown = 4
+	listed := p.Missing[:min(shown, len(p.Missing))]
+	parts := make([]string, 0, shown)
+	for _, r := range listed {
+		parts = append(parts, fmt.Sprintf("%d–%d", r.From, r.To-1))
+	}
+	text := strings.Join(parts, ", ")
+	if more := p.Gaps - len(parts); more > 0 {
+		text += fmt.Sprintf(" and %d more parts", more)
+	}
+	return text
+}

@@ -1,0 +1,174 @@
+package main
+
+import (
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"lightsong/link"
+	"lightsong/phy/audio"
+	"lightsong/sims"
+)
+
+// packetHost is a host that sends UDP packets of its own making at intervals
+// drawn from its generator, and checks what it receives.
+type packetHost struct {
+	t        *testing.T
+	from, to netip.Addr
+	random   *rand.Rand
+	mean     time.Duration
+	sizes    []int
+	sent     uint32
+	received uint32
+	last     uint32
+}
+
+// ReadPacket implements link.Host: it waits for the time of the next packet.
+func (h *packetHost) ReadPacket(ctx context.Context, p []byte) (int, error) {
+	timer := time.NewTimer(time.Duration(h.random.ExpFloat64() * float64(h.mean)))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+		return 0, ctx.Err()
+	}
+	h.sent++
+	n := h.sizes[h.random.IntN(len(h.sizes))]
+	p = p[:n]
+	clear(p)
+	p[0] = 0x45
+	binary.BigEndian.PutUint16(p[2:], uint16(n))
+	p[8], p[9] = 64, 17 // TTL, UDP
+	copy(p[12:], h.from.AsSlice())
+	copy(p[16:], h.to.AsSlice())
+	binary.BigEndian.PutUint16(p[20:], 7000)
+	binary.BigEndian.PutUint16(p[22:], 7000)
+	binary.BigEndian.PutUint16(p[24:], uint16(n-20))
+	binary.BigEndian.PutUint32(p[28:], h.sent)
+	for i := 32; i < n; i++ {
+		p[i] = byte(h.sent) + byte(i)
+	}
+	return n, nil
+}
+
+// WritePacket implements link.Host.
+func (h *packetHost) WritePacket(p []byte) error {
+	h.received++
+	number := binary.BigEndian.Uint32(p[28:])
+	if number <= h.last {
+		h.t.Errorf("packet %d came after packet %d of the same flow", number, h.last)
+	}
+	h.last = number
+	for i := 32; i < len(p); i++ {
+		if p[i] != byte(number)+byte(i) {
+			h.t.Errorf("packet %d of %d octets is damaged", number, len(p))
+			break
+		}
+	}
+	return nil
+}
+
+// SetCarrier implements link.Host.
+func (h *packetHost) SetCarrier(bool) error { return nil }
+
+// room runs two stations in a simulated room for a simulated time, every sample
+// of it, and returns their statistics as JSON, the packets sent and received,
+// and how many times faster than real time it went.
+func room(t *testing.T, seed uint64, simulated time.Duration) (stats []byte, sent, received uint32, speed float64) {
+	t.Helper()
+	began := time.Now() // outside the bubble: real time
+	synctest.Test(t, func(t *testing.T) {
+		air, err := sims.NewAir(sims.AirConfig{
+			Seed:    seed,
+			Room:    sims.AirRoom{RT60: new(0.15), DRR: new(3.0)},
+			Station: sims.AirStation{SNRdB: new(20.0)},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		var group errgroup.Group
+		var engines []*link.Engine
+		hosts := []*packetHost{}
+		addrs := []netip.Addr{netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("10.0.0.2")}
+		for i, name := range []string{"a", "b"} {
+			port, err := air.Attach(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			m, err := audio.OpenModem("fsk", 48000)
+			if err != nil {
+				t.Fatal(err)
+			}
+			p := audio.New(audio.Config{Modem: m, Stream: port})
+			e, err := link.New(link.Config{
+				Name: name, Seed: seed + uint64(i), Epoch: uint16(i),
+				Prefixes: []netip.Prefix{netip.PrefixFrom(addrs[i], 24)},
+				Caps:     p.Caps(), Airtime: p.Airtime,
+			}, time.Now())
+			if err != nil {
+				t.Fatal(err)
+			}
+			h := &packetHost{
+				t: t, from: addrs[i], to: addrs[1-i], mean: 10 * time.Second, sizes: []int{64, 84, 200, 1280},
+				random: rand.New(rand.NewPCG(seed, uint64(i))),
+			}
+			engines, hosts = append(engines, e), append(hosts, h)
+			group.Go(func() error { return link.Run(ctx, e, p, h, nil) })
+		}
+		group.Go(func() error {
+			if err := air.Run(ctx); ctx.Err() == nil {
+				return err
+			}
+			return nil
+		})
+		time.Sleep(simulated)
+		cancel()
+		if err := group.Wait(); err != nil {
+			t.Errorf("seed %d: %v", seed, err)
+		}
+		all := []link.Stats{engines[0].Stats(), engines[1].Stats()}
+		if stats, err = json.MarshalIndent(all, "", " "); err != nil {
+			t.Fatal(err)
+		}
+		for i, h := range hosts {
+			sent += h.sent
+			received += h.received
+			if h.received == 0 {
+				t.Errorf("seed %d: station %d received nothing", seed, i)
+			}
+		}
+	})
+	return stats, sent, received, simulated.Seconds() / time.Since(began).Seconds()
+}
+
+// TestTenMinutes runs the whole stack for ten simulated minutes, twice: the same
+// seed must give the same statistics to the byte. It says how many times faster
+// than real time it went; on one core:
+//
+//	go test -run TenMinutes -v -cpu 1 ./cmd/lightsong
+func TestTenMinutes(t *testing.T) {
+	simulated := 10 * time.Minute
+	if testing.Short() {
+		simulated = time.Minute
+	}
+	const seed = 7
+	first, sent, received, speed := room(t, seed, simulated)
+	t.Logf("seed %d: %d of %d packets in %v, %.0f times real time", seed, received, sent, simulated, speed)
+	if float64(received) < 0.9*float64(sent) {
+		t.Errorf("seed %d: %d of %d packets arrived, want 90 %% (the last ones may be under way)\n%s", seed, received, sent, first)
+	}
+	second, _, _, _ := room(t, seed, simulated)
+	if !slices.Equal(first, second) {
+		t.Errorf("seed %d gave two different runs:\n%s\n%s", seed, first, second)
+	}
+}

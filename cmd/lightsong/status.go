@@ -1,0 +1,131 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"lightsong/link"
+)
+
+// Status is what a daemon answers on its control socket.
+type Status struct {
+	Version   string     `json:"version"`
+	Interface string     `json:"interface"`
+	Profile   string     `json:"profile"`
+	Device    string     `json:"device"`
+	Medium    bool       `json:"medium"` // the device is open
+	Link      link.Stats `json:"link"`
+}
+
+// statusOf asks the running link, if there is one.
+func statusOf(ctx context.Context, c *upConfig, running *link.Runner) Status {
+	s := Status{Version: version, Interface: c.Tun.Name, Profile: c.Audio.Profile, Device: c.Audio.Device}
+	s.Link.Station = c.Station.Name
+	if running == nil {
+		return s
+	}
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	if stats, err := running.Stats(ctx); err == nil {
+		s.Link, s.Medium = stats, true
+	}
+	return s
+}
+
+// stationResult is what the demo's table shows of a station.
+func stationResult(name string, s Status) StationResult {
+	r := StationResult{
+		Name: name, Frames: s.Link.Frames.Received, Failed: s.Link.Frames.Failed,
+		Repaired: s.Link.Frames.Repaired, Repeated: s.Link.Frames.Repeated,
+	}
+	for _, p := range s.Link.Peers {
+		if p.SNR != nil {
+			r.SNRdB = *p.SNR
+		}
+		r.MCS = int(p.MCSOut)
+	}
+	return r
+}
+
+func statusCommand() *cobra.Command {
+	var (
+		name, socket string
+		asJSON       bool
+	)
+	cmd := &cobra.Command{
+		Use:   "status",
+		Short: "Ask the daemon how its link is",
+		Example: `  lightsong status
+  lightsong status --tun tun1 --json | jq '.link.peers[].snr_db'`,
+		Args: exactly(),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if socket == "" {
+				socket = controlSocket(name)
+			}
+			s, err := askStatus(cmd.Context(), socket)
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				return writeJSON(cmd.OutOrStdout(), s)
+			}
+			return s.print(cmd.OutOrStdout(), time.Now())
+		},
+	}
+	cmd.Flags().StringVar(&name, "tun", "tun0", "interface of the daemon")
+	cmd.Flags().StringVar(&socket, "control", "", "control socket of the daemon (default: that of --tun)")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print a JSON object for programs")
+	return cmd
+}
+
+// print shows the status to a person.
+func (s Status) print(out io.Writer, now time.Time) error {
+	state := "no peer"
+	switch {
+	case !s.Medium:
+		state = "no medium: the device cannot be opened; the daemon tries again"
+	case s.Link.Up:
+		state = "up"
+	}
+	l := s.Link
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintf(w, "link\t%s\n", state)
+	fmt.Fprintf(w, "station\t%s (address %#04x)\n", l.Station, l.Address)
+	fmt.Fprintf(w, "interface\t%s\n", s.Interface)
+	fmt.Fprintf(w, "medium\t%s, profile %s\n", s.Device, s.Profile)
+	fmt.Fprintf(w, "airtime\tsent %s, busy %s\n", round(l.Airtime.Sent), round(l.Airtime.Busy))
+	fmt.Fprintf(w, "bursts\tsent %d, received %d, missed %d, unanswered %d\n", l.Bursts.Sent, l.Bursts.Received, l.Bursts.Missed, l.Bursts.Silence)
+	fmt.Fprintf(w, "frames\tsent %d, received %d, failed %d, repaired %d, repeated %d\n", l.Frames.Sent, l.Frames.Received, l.Frames.Failed, l.Frames.Repaired, l.Frames.Repeated)
+	fmt.Fprintf(w, "packets\tin %d, out %d, waiting %d (%d octets)\n", l.Packets.In, l.Packets.Out, l.Queue.Packets, l.Queue.Octets)
+	if len(l.Peers) > 0 {
+		fmt.Fprintf(w, "\npeer\tstate\theard\tSNR here/there\tMCS out/in\tloss here/there\taddresses\n")
+	}
+	for _, p := range l.Peers {
+		name := p.Name
+		if name == "" {
+			name = fmt.Sprintf("%#04x", p.Address)
+		}
+		addresses := make([]string, len(p.Addresses))
+		for i, a := range p.Addresses {
+			addresses[i] = a.Addr().String()
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s ago\t%s/%s dB\t%d/%d\t%.0f/%.0f %%\t%s\n", name, p.State, round(now.Sub(p.LastHeard)),
+			decibels(p.SNR), decibels(p.SNRThere), p.MCSOut, p.MCSIn, 100*p.Loss, 100*p.LossThere, strings.Join(addresses, " "))
+	}
+	return w.Flush()
+}
+
+func round(d time.Duration) time.Duration { return d.Round(100 * time.Millisecond) }
+
+func decibels(v *float64) string {
+	if v == nil {
+		return "–"
+	}
+	return fmt.Sprintf("%.1f", *v)
+}

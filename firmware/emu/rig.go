@@ -1,0 +1,196 @@
+package emu
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"os/exec"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// ErrRig is wrapped by every error about the emulator itself: it could not be
+// started, it ended, it said something unexpected.
+var ErrRig = errors.New("emulator")
+
+// Config describes a rig. The zero value of each field but Program and Image is
+// usable.
+type Config struct {
+	Program string // path of the emulator
+	Image   string // path of the Intel hex file that all boards run
+
+	Boards     int           // 1 to 16; 0 stands for 2
+	PPM        []float64     // each board's clock against true time, parts per million
+	Jitter     time.Duration // rms of each edge at a receiver
+	Distortion time.Duration // by how much a pulse of light is lengthened; may be negative
+	USB        time.Duration // service interval of the serial lines; 0 stands for 1 ms
+	Seed       uint64
+	Trace      string // file for all changes of light: board, ns, level 0 to 1
+}
+
+// Rig is a running emulator. It belongs to one goroutine.
+type Rig struct {
+	Hosts []*Host // the host at each board
+
+	cmd    *exec.Cmd
+	in     io.WriteCloser
+	out    *bufio.Reader
+	stderr bytes.Buffer
+	usb    time.Duration
+	now    time.Duration
+	buf    []byte
+}
+
+// Report is what the emulator saw of one board since its start.
+type Report struct {
+	TimeNS      float64
+	MeanLevel   float64 // light, 0 to 1, in the mean since the last report
+	Cycles      uint64
+	Edges       uint64 // of light sent
+	LateEdges   uint64 // not on the frame's grid of 16 cycles
+	Overruns    uint32 // octets that the UART lost because the image read too late
+	Overwritten uint32 // octets that the image wrote into a full UART
+	Misread     uint32 // octets with speeds too different
+	EdgesLost   uint32 // pulses that the comparator did not show
+	Unread      uint32 // octets from the host that are not on the line yet
+	Stack       uint32 // the lowest stack pointer seen
+}
+
+// Start starts the emulator. Close ends it.
+func Start(c Config) (*Rig, error) {
+	if c.Boards == 0 {
+		c.Boards = 2
+	}
+	if c.USB == 0 {
+		c.USB = time.Millisecond
+	}
+	args := []string{
+		"hex=" + c.Image,
+		"boards=" + strconv.Itoa(c.Boards),
+		"jitter=" + strconv.FormatInt(c.Jitter.Nanoseconds(), 10),
+		"distortion=" + strconv.FormatInt(c.Distortion.Nanoseconds(), 10),
+		"usb=" + strconv.FormatInt(c.USB.Microseconds(), 10),
+		"seed=" + strconv.FormatUint(c.Seed, 10),
+	}
+	if len(c.PPM) > 0 {
+		ppm := make([]string, 0, len(c.PPM))
+		for _, p := range c.PPM {
+			ppm = append(ppm, strconv.FormatFloat(p, 'g', -1, 64))
+		}
+		args = append(args, "ppm="+strings.Join(ppm, ","))
+	}
+	if c.Trace != "" {
+		args = append(args, "trace="+c.Trace)
+	}
+	r := &Rig{usb: c.USB}
+	r.cmd = exec.Command(c.Program, args...) //nolint:noctx // its life ends with its standard input
+	r.cmd.Stderr = &r.stderr
+	var err error
+	if r.in, err = r.cmd.StdinPipe(); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrRig, err)
+	}
+	out, err := r.cmd.StdoutPipe()
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrRig, err)
+	}
+	if err := r.cmd.Start(); err != nil {
+		return nil, fmt.Errorf("%w: %s: %w", ErrRig, c.Program, err)
+	}
+	r.out = bufio.NewReaderSize(out, 1<<16)
+	for range c.Boards {
+		r.Hosts = append(r.Hosts, newHost())
+	}
+	return r, nil
+}
+
+// Close ends the emulator and waits until it is gone.
+func (r *Rig) Close() error {
+	if err := r.in.Close(); err != nil {
+		return fmt.Errorf("%w: %w", ErrRig, err)
+	}
+	if err := r.cmd.Wait(); err != nil {
+		return fmt.Errorf("%w: %w: %s", ErrRig, err, bytes.TrimSpace(r.stderr.Bytes()))
+	}
+	return nil
+}
+
+// Now is the simulated time.
+func (r *Rig) Now() time.Duration { return r.now }
+
+func (r *Rig) broken(err error) error {
+	_ = r.in.Close()
+	_ = r.cmd.Wait()
+	return fmt.Errorf("%w: %w: %s", ErrRig, err, bytes.TrimSpace(r.stderr.Bytes()))
+}
+
+func (r *Rig) write(b []byte) error {
+	if _, err := r.in.Write(b); err != nil {
+		return r.broken(err)
+	}
+	return nil
+}
+
+// Step lets one USB frame pass: what the hosts want to say and have credit for
+// goes out, what the boards said comes in.
+func (r *Rig) Step() error {
+	r.buf = append(r.buf[:0], 'S')
+	for _, h := range r.Hosts {
+		out := h.take(math.MaxUint16)
+		r.buf = binary.LittleEndian.AppendUint16(r.buf, uint16(len(out)))
+		r.buf = append(r.buf, out...)
+	}
+	if err := r.write(r.buf); err != nil {
+		return err
+	}
+	r.now += r.usb
+	for _, h := range r.Hosts {
+		var n [2]byte
+		if _, err := io.ReadFull(r.out, n[:]); err != nil {
+			return r.broken(err)
+		}
+		in := make([]byte, binary.LittleEndian.Uint16(n[:]))
+		if _, err := io.ReadFull(r.out, in); err != nil {
+			return r.broken(err)
+		}
+		h.hear(r.now, in)
+	}
+	return nil
+}
+
+// Gain sets how strongly a board's light reaches another, 1 at the start; 0 is a
+// hand in the beam.
+func (r *Rig) Gain(from, to int, gain float64) error {
+	b := []byte{'G', byte(from), byte(to)}
+	return r.write(binary.LittleEndian.AppendUint64(b, math.Float64bits(gain)))
+}
+
+// Speed changes the host's end of a serial line.
+func (r *Rig) Speed(board int, baud uint32) error {
+	return r.write(binary.LittleEndian.AppendUint32([]byte{'U', byte(board)}, baud))
+}
+
+// Chatter lets a board's comparator toggle by itself, each 0.3 to 50 µs.
+func (r *Rig) Chatter(board int, on bool) error {
+	b := []byte{'C', byte(board), 0}
+	if on {
+		b[2] = 1
+	}
+	return r.write(b)
+}
+
+// Report asks for a board's figures.
+func (r *Rig) Report(board int) (Report, error) {
+	var report Report
+	if err := r.write([]byte{'Q', byte(board)}); err != nil {
+		return report, err
+	}
+	if err := binary.Read(r.out, binary.LittleEndian, &report); err != nil {
+		return report, r.broken(err)
+	}
+	return report, nil
+}

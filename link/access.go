@@ -1,0 +1,576 @@
+package link
+
+import (
+	"time"
+
+	"lightsong/phy"
+)
+
+// Medium access on a half-duplex medium: carrier sense multiple access with
+// random back-off, virtual carrier sense, and answers that come at once, in the
+// manner of the distributed coordination function of IEEE 802.11 (clause 10.3),
+// stretched to the turnaround of sound and light. On a full-duplex medium there
+// is nothing to contend for: bursts follow one another, reports ride along.
+const (
+	hostTurn = 8 * time.Millisecond  // given to the host to answer a packet before the link answers its burst
+	slack    = 20 * time.Millisecond // between what a station says and what its buffers do
+
+	minSlot     = 5 * time.Millisecond
+	minWindow   = 4  // slots of the first back-off
+	rivalWindow = 16 // and when others may want the medium too, of four stations or more; fewer draw from less
+	maxWindow   = 32 // likewise, after questions without an answer
+
+	firstRTO = 500 * time.Millisecond // beyond turnaround, before an exchange was measured
+	minRTO   = 150 * time.Millisecond
+	maxRTO   = 10 * time.Second
+
+	maxHoldOff   = 8 * time.Second
+	pollOnlyFrom = 3 // questions without an answer: before more data is sent, the peer has to show up
+	silentTrial  = 2 // such questions in a row lower a mode that is a trial
+	silentBursts = 3 // and any
+	longSilent   = 6 // and from here on even to the slowest
+	pollWorth    = 2 // a burst that takes so many times a poll is not repeated before a poll
+
+	rivalFor     = 10 * time.Second // a station that began an exchange is taken to want another
+	stuckAfter   = 10 * time.Second // carrier without a burst: a tone, not a station
+	longestBurst = 10 * time.Minute // what an announcement may say
+	failedPause  = time.Second      // after a burst that the PHY could not send
+)
+
+// access is the state of medium access.
+type access struct {
+	busy      bool
+	ignored   bool // busy for so long that it is no station
+	busyFrom  time.Time
+	lastBurst time.Time
+	announced time.Time // a burst is under way until then
+	reserved  time.Time // network allocation vector
+	rival     time.Time // another station began an exchange
+	yielded   time.Time // we let others go first
+	alone     time.Time // nobody wanted to
+
+	taken   bool
+	free    time.Time // since when the medium was free
+	backoff time.Duration
+	window  int // slots; at least that of firstWindow counts
+
+	asked *peer // half duplex: whose answer is awaited, until its answerBy
+	owed  *peer // who gets an answer, at owedAt
+	// Half duplex: the exchange under way. Its initiator ends it in time.
+	with      *peer
+	since     time.Time
+	initiator bool
+	owedAt    time.Time
+	goOn      *peer // our exchange continues with a burst at goOnAt
+	goOnAt    time.Time
+	pausedTo  time.Time // the PHY failed
+}
+
+// question is what a peer was asked last.
+type question struct {
+	open     bool
+	id       uint8
+	asked    time.Time
+	answerBy time.Time
+}
+
+func (e *Engine) startAccess(now time.Time) {
+	e.access = access{free: now, window: minWindow, lastBurst: now}
+	e.access.backoff = e.drawBackoff(now)
+}
+
+func (e *Engine) slot() time.Duration { return max(minSlot, e.cfg.Caps.Turnaround) }
+
+// ifs is how long the medium must have been free before back-off counts: longer
+// than the gap before an answer.
+func (e *Engine) ifs() time.Duration { return hostTurn + e.cfg.Caps.Turnaround + slack }
+
+func (e *Engine) drawBackoff(now time.Time) time.Duration {
+	if e.cfg.Caps.FullDuplex {
+		return 0
+	}
+	return time.Duration(e.random.IntN(max(e.access.window, e.firstWindow(now)))) * e.slot()
+}
+
+// endExchange ends the exchange under way. After one of ours that was long,
+// those who wait may go first; if nobody did lately, nobody waits.
+func (e *Engine) endExchange(now time.Time) {
+	a := &e.access
+	if a.with != nil && a.initiator && (now.Sub(a.rival) < rivalFor || now.Sub(a.alone) >= rivalFor) {
+		share := min(1, float64(now.Sub(a.since))/float64(e.cfg.MaxExchange))
+		a.backoff += e.drawBackoff(now) + time.Duration(share*float64(e.crowd(rivalWindow))*float64(e.slot()))
+		a.yielded = now
+	}
+	a.with = nil
+}
+
+// crowd is the part of a window for four stations or more that the stations
+// present need: two that draw from a window for many mostly wait.
+func (e *Engine) crowd(window int) int {
+	const many = 3 // others
+	others := 0
+	for _, p := range e.peers {
+		if p.live() {
+			others++
+		}
+	}
+	return max(minWindow, window*min(others, many)/many)
+}
+
+// firstWindow is the number of slots that a first back-off is drawn from.
+func (e *Engine) firstWindow(now time.Time) int {
+	if now.Sub(e.access.rival) < rivalFor {
+		return e.crowd(rivalWindow)
+	}
+	return minWindow
+}
+
+// sense brings the back-off up to date with the state of the medium.
+func (e *Engine) sense(now time.Time) {
+	a := &e.access
+	taken := e.current.active || a.asked != nil || a.owed != nil || a.goOn != nil ||
+		a.busy && !a.ignored || now.Before(a.announced) || now.Before(a.reserved)
+	if e.cfg.Caps.FullDuplex {
+		taken = e.current.active
+	}
+	if taken == a.taken {
+		return
+	}
+	a.taken = taken
+	if taken {
+		if waited := now.Sub(a.free) - e.ifs(); waited > 0 {
+			a.backoff = max(0, a.backoff-waited)
+		}
+		return
+	}
+	a.free = now
+	if a.backoff == 0 {
+		a.backoff = e.drawBackoff(now)
+	}
+}
+
+// mayContend is when a station with something to send may begin, if the medium
+// stays free.
+func (e *Engine) mayContend() time.Time {
+	if e.cfg.Caps.FullDuplex {
+		return e.access.pausedTo
+	}
+	at := e.access.free.Add(e.ifs() + e.access.backoff)
+	if at.Before(e.access.pausedTo) {
+		at = e.access.pausedTo
+	}
+	return at
+}
+
+// accessTick ends what has lasted too long.
+func (e *Engine) accessTick(now time.Time) {
+	a := &e.access
+	if a.busy && !a.ignored && !now.Before(e.stuckAt()) {
+		a.ignored = true
+		e.stats.Hostile.StuckBusy++
+	}
+	if (!a.busy || a.ignored) && !now.Before(a.announced) {
+		if p := a.asked; p != nil && !now.Before(p.question.answerBy) {
+			e.silence(now, p)
+		}
+	}
+	if e.cfg.Caps.FullDuplex {
+		for _, p := range e.peers {
+			if p.question.open && !now.Before(p.question.answerBy) {
+				e.silence(now, p)
+			}
+		}
+	}
+	e.sense(now)
+}
+
+// stuckAt is when carrier that goes on is no longer believed.
+func (e *Engine) stuckAt() time.Time {
+	a := &e.access
+	at := a.busyFrom
+	for _, t := range []time.Time{a.lastBurst, a.announced} {
+		if t.After(at) {
+			at = t
+		}
+	}
+	return at.Add(stuckAfter)
+}
+
+func (e *Engine) becameBusy(now time.Time) {
+	if !e.access.busy {
+		e.access.busy, e.access.busyFrom = true, now
+	}
+	e.sense(now)
+}
+
+func (e *Engine) becameIdle(now time.Time) {
+	a := &e.access
+	if a.busy {
+		e.stats.Airtime.Busy += now.Sub(a.busyFrom)
+	}
+	a.busy, a.ignored = false, false
+	e.extend(now.Add(slack))
+	e.sense(now)
+}
+
+// extend keeps the question open until at: an answer may be under way.
+func (e *Engine) extend(at time.Time) {
+	if p := e.access.asked; p != nil && p.question.answerBy.Before(at) {
+		p.question.answerBy = at
+	}
+}
+
+func (e *Engine) burstAnnounced(now time.Time, until time.Duration) {
+	e.access.announced = now.Add(until)
+	e.extend(now.Add(until + slack))
+	e.sense(now)
+}
+
+// burstOver notes that a burst of others has just ended.
+func (e *Engine) burstOver(now time.Time) { e.access.lastBurst, e.access.announced = now, now }
+
+// burstMissed leaves room for the answer to a burst that could not be read.
+func (e *Engine) burstMissed(now time.Time) {
+	e.burstOver(now)
+	e.access.rival = now
+	e.reserved(now, e.cfg.Caps.Turnaround+hostTurn+slack)
+}
+
+// reserved notes that the medium belongs to others for d.
+func (e *Engine) reserved(now time.Time, d time.Duration) {
+	if at := now.Add(d); at.After(e.access.reserved) {
+		e.access.reserved = at
+	}
+	e.sense(now)
+}
+
+// oweAnswer notes that p is to be answered at once; gave tells that the host got
+// packets, to which it may have an answer in a moment.
+func (e *Engine) oweAnswer(now time.Time, p *peer, gave bool) {
+	a := &e.access
+	at := now
+	if gave && !e.cfg.Caps.FullDuplex {
+		at = now.Add(hostTurn)
+	}
+	if a.with != p {
+		a.with, a.since, a.initiator = p, now, false
+	}
+	a.owed, a.owedAt = p, at
+	e.sense(now)
+}
+
+// answered takes a burst of p as the answer to our question, if it is.
+func (e *Engine) answered(now time.Time, p *peer, c *control, airtime time.Duration) {
+	a := &e.access
+	q := &p.question
+	reply := q.open && c.flags&flagReport != 0 && c.peerEpoch == e.cfg.Epoch && c.flags&flagHeard != 0 && int8(c.newest-q.id) >= 0
+	if !reply {
+		e.sense(now)
+		return
+	}
+	q.open = false
+	p.poll, p.silent, p.holdOff = false, 0, time.Time{}
+	p.measure(max(0, now.Sub(q.asked)-airtime))
+	a.window = minWindow
+	if a.asked == p {
+		a.asked = nil
+		if c.flags&flagWanted == 0 {
+			if a.initiator && a.with == p && now.Sub(a.since) < e.cfg.MaxExchange && p.ready() {
+				a.goOn, a.goOnAt = p, now
+			} else {
+				e.endExchange(now)
+			}
+		}
+	}
+	if e.cfg.Caps.FullDuplex && len(p.outstanding) > 0 {
+		e.ask(now, p, p.outstanding[len(p.outstanding)-1].id)
+	}
+	e.sense(now)
+}
+
+// measure takes the time from a burst's end to its answer's begin (RFC 6298 §2).
+func (p *peer) measure(d time.Duration) {
+	if p.rtt == 0 {
+		p.rtt, p.rttVar = max(1, d), d/2
+		return
+	}
+	p.rttVar += (max(d-p.rtt, p.rtt-d) - p.rttVar) / 4
+	p.rtt = max(1, p.rtt+(d-p.rtt)/8)
+}
+
+// ask opens the question for what p has heard, from now on.
+func (e *Engine) ask(now time.Time, p *peer, id uint8) {
+	rto := e.cfg.Caps.Turnaround + hostTurn
+	if p.rtt == 0 {
+		rto += firstRTO
+	} else {
+		rto = max(rto+minRTO, p.rtt+4*p.rttVar)
+	}
+	if e.cfg.Caps.FullDuplex {
+		rto += e.cfg.MaxBurst // the answer rides on the burst behind the one that is being sent
+	}
+	rto = min(rto<<min(p.silent, 4), maxRTO)
+	mode := 0
+	if i, ok := p.rx.want(e.modes); ok {
+		mode = i
+	}
+	p.question = question{open: true, id: id, asked: now, answerBy: now.Add(rto + e.answerAirtime(mode))}
+}
+
+// silence ends the wait for an answer that did not come.
+func (e *Engine) silence(now time.Time, p *peer) {
+	a := &e.access
+	e.stats.Bursts.Silence++
+	p.question.open = false
+	if a.asked == p {
+		a.asked = nil
+		e.endExchange(now)
+	}
+	a.window = min(2*a.window, e.crowd(maxWindow))
+	a.backoff = e.drawBackoff(now)
+	p.silent++
+	e.fallSilent(p)
+	wait := min(e.slot()<<min(p.silent, 10), maxHoldOff)
+	p.holdOff = now.Add(wait/2 + time.Duration(e.random.Int64N(int64(wait/2)+1)))
+	var airtime time.Duration
+	for _, b := range p.outstanding {
+		airtime += b.airtime
+	}
+	if len(p.outstanding) > 0 && airtime <= pollWorth*e.answerAirtime(e.sendMode(p)) {
+		lost := p.outstanding
+		p.outstanding = nil
+		for _, b := range lost {
+			e.resolve(p, b, nil)
+		}
+	}
+	p.poll = len(p.outstanding) > 0
+	e.sense(now)
+}
+
+// fallSilent lowers the modes both ways because p does not answer: first those
+// that were trials, then others. Collisions and disturbances look the same, so
+// the slowest modes come only after long silence, and before that none that the
+// SNR gives no reason for.
+func (e *Engine) fallSilent(p *peer) {
+	floor, long := e.basicMode(), p.silent%silentBursts == 0
+	fall := func(c *ceiling, mode int, snr float64) {
+		switch {
+		case p.silent >= longSilent && long:
+			c.fail(mode, 0)
+		case p.silent >= silentTrial && c.probing:
+			c.fail(mode, floor)
+		case long:
+			c.fail(mode, max(floor, e.modes.comfortable(snr)))
+		}
+	}
+	fall(&p.tx.ceiling, e.sendMode(p), p.tx.snr)
+	if want, ok := p.rx.want(e.modes); ok {
+		fall(&p.rx.ceiling, want, p.rx.snr)
+	}
+}
+
+// ready tells whether there is something to send to p.
+func (p *peer) ready() bool {
+	if !p.live() {
+		return false
+	}
+	return p.poll || p.hasData()
+}
+
+// wants tells whether p would get a burst now: one that has been asked is not
+// asked again before it has answered, though on a full-duplex medium it may get
+// more data.
+func (p *peer) wants() bool {
+	return p.ready() && (!p.question.open || !p.poll && p.hasData())
+}
+
+// hasData tells whether packets for p could be sent now.
+func (p *peer) hasData() bool {
+	if len(p.outstanding) >= historySize {
+		return false
+	}
+	open := p.windowOpen()
+	for _, f := range p.fresh {
+		if f.head(open) != nil {
+			return true
+		}
+	}
+	for _, f := range p.old {
+		if f.head(open) != nil {
+			return true
+		}
+	}
+	return false
+}
+
+// burstLeft opens what follows from a burst that was sent.
+func (e *Engine) burstLeft(now time.Time, c *current) {
+	a := &e.access
+	a.lastBurst = now
+	if c.kind == unicast && c.wanted {
+		if !c.peer.question.open || !e.cfg.Caps.FullDuplex {
+			e.ask(now, c.peer, c.id)
+		}
+		if !e.cfg.Caps.FullDuplex {
+			if other := a.asked; other != nil && other != c.peer {
+				e.silence(now, other) // it was another's burst that came
+			}
+			a.asked = c.peer
+		}
+		c.peer.poll = false
+	} else {
+		e.endExchange(now)
+	}
+	if a.backoff == 0 {
+		a.backoff = e.drawBackoff(now)
+	}
+	e.beaconCredit(now, c)
+	e.sense(now)
+}
+
+// sendFailed keeps a PHY that fails from being asked again at once.
+func (e *Engine) sendFailed(now time.Time) {
+	a := &e.access
+	e.endExchange(now)
+	a.pausedTo = now.Add(failedPause)
+	e.postponeBeacon(a.pausedTo)
+	e.sense(now)
+}
+
+// NextBurst tells whether a burst is to be sent now, and writes it to dst. What
+// dst points to is the Engine's and valid until BurstSent, which must follow.
+func (e *Engine) NextBurst(now time.Time, dst *phy.Burst) bool {
+	e.tick(now)
+	if e.current.active {
+		return false
+	}
+	built := e.nextBurst(now, dst)
+	e.sense(now)
+	return built
+}
+
+func (e *Engine) nextBurst(now time.Time, dst *phy.Burst) bool {
+	a := &e.access
+	if p := a.owed; p != nil {
+		if now.Before(a.owedAt) {
+			return false
+		}
+		a.owed = nil
+		over := a.initiator && a.with == p && now.Sub(a.since) >= e.cfg.MaxExchange
+		return e.buildUnicast(now, p, true, !over && p.silent < pollOnlyFrom && p.hasData(), false, dst)
+	}
+	if a.asked != nil {
+		return false
+	}
+	if p := a.goOn; p != nil {
+		if a.goOn = nil; p.ready() && e.buildUnicast(now, p, false, !p.poll, p.poll, dst) {
+			return true
+		}
+		e.endExchange(now)
+	}
+	if e.sense(now); a.taken || now.Before(e.mayContend()) {
+		return false
+	}
+	return e.contend(now, dst)
+}
+
+// contend sends what has waited for its turn on the medium: a beacon that is
+// due, then broadcast packets, then what the peers are owed in turn.
+func (e *Engine) contend(now time.Time, dst *phy.Burst) bool {
+	a := &e.access
+	if e.beaconDue(now) {
+		return e.buildBeacon(now, dst)
+	}
+	if e.floodReady() && e.buildFlood(now, dst) {
+		return true
+	}
+	for p := range e.inTurn {
+		if !p.wants() || now.Before(p.holdOff) {
+			continue
+		}
+		poll := p.poll || p.silent >= pollOnlyFrom
+		if e.buildUnicast(now, p, false, !poll, poll, dst) {
+			e.served = p.address
+			a.with, a.since, a.initiator = p, now, true
+			if a.yielded.After(a.rival) {
+				a.alone = now
+			}
+			return true
+		}
+	}
+	return false
+}
+
+// floodReady tells whether broadcast packets wait and somebody is there to hear
+// them.
+func (e *Engine) floodReady() bool {
+	if len(e.all.fresh)+len(e.all.old) == 0 {
+		return false
+	}
+	for _, p := range e.peers {
+		if p.live() {
+			return true
+		}
+	}
+	return false
+}
+
+// accessDeadline is when something becomes due.
+func (e *Engine) accessDeadline() (at time.Time, ok bool) {
+	a := &e.access
+	if e.current.active && !e.cfg.Caps.FullDuplex {
+		return at, false
+	}
+	note := func(t time.Time) { at, ok = earlier(at, ok, t), true }
+	blocked := a.busy && !a.ignored && !e.cfg.Caps.FullDuplex
+	if blocked {
+		note(e.stuckAt())
+	}
+	if a.owed != nil && !e.current.active {
+		note(a.owedAt)
+	}
+	if a.goOn != nil {
+		note(a.goOnAt)
+	}
+	if p := a.asked; p != nil && !blocked {
+		note(later(p.question.answerBy, a.announced))
+	}
+	if e.cfg.Caps.FullDuplex {
+		for _, p := range e.peers {
+			if p.question.open {
+				note(p.question.answerBy)
+			}
+		}
+	}
+	if a.asked != nil || a.owed != nil || e.current.active || blocked {
+		return at, ok
+	}
+	begin := e.mayContend()
+	if a.taken { // by a timer: the back-off is known when it ends
+		begin = later(a.announced, a.reserved)
+	}
+	note(later(e.workAt(), begin))
+	return at, ok
+}
+
+// workAt is when the first thing to contend for is there: at the latest, the
+// next beacon.
+func (e *Engine) workAt() time.Time {
+	if e.floodReady() {
+		return time.Time{}
+	}
+	at := e.nextBeacon()
+	for _, p := range e.peers {
+		if p.wants() && p.holdOff.Before(at) {
+			at = p.holdOff
+		}
+	}
+	return at
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}

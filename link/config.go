@@ -1,0 +1,107 @@
+package link
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+	"unicode/utf8"
+
+	"lightsong/phy"
+)
+
+// Limits of a configuration.
+const (
+	MaxName = 32   // octets of a station's name
+	MinMTU  = 68   // octets; RFC 791
+	MaxMTU  = 9000 // octets of a packet that a link carries
+
+	broadcast = 0xffff // address of all stations
+)
+
+// The errors of the package, to be found with errors.Is.
+var (
+	ErrConfig    = errors.New("bad link configuration")
+	ErrQueueFull = errors.New("link queue full")
+	ErrPacket    = errors.New("not a packet for this link")
+)
+
+// Route sends a destination to a station, whether or not that station announces
+// it.
+type Route struct {
+	Prefix  netip.Prefix
+	Station string // name
+}
+
+// Config of an Engine. Name, Caps and Airtime are required; every other zero
+// value has the default that its comment names.
+type Config struct {
+	Name     string         // of this station, unique on the medium; 1 to MaxName octets of UTF-8
+	Address  uint16         // 1 to 0xfffe; 0: drawn from the name
+	Prefixes []netip.Prefix // own IP addresses with their on-link prefix lengths, announced in beacons; at most 8
+	Routes   []Route        // destinations behind stations; the longest prefix wins
+	MTU      int            // octets, MinMTU to MaxMTU; default 1280
+	Seed     uint64         // of the generator for back-off and jitter
+	Epoch    uint16         // differs at every start, so that peers notice a restart
+
+	Caps    phy.Caps
+	Airtime func(*phy.Burst) time.Duration // of the PHY: exact, a function of the lengths only
+
+	MaxBurst    time.Duration // airtime of a burst; default 2 s
+	MaxExchange time.Duration // until a station contends for the medium again; default 3 s
+	QueueOctets int           // of packets waiting or not yet acknowledged; default 64 KiB
+}
+
+// withDefaults fills in the zero values and checks the rest. Errors wrap
+// ErrConfig.
+func (c Config) withDefaults() (Config, error) {
+	fault := func(format string, args ...any) (Config, error) {
+		return Config{}, fmt.Errorf("%w: %s", ErrConfig, fmt.Sprintf(format, args...))
+	}
+	if c.MTU == 0 {
+		c.MTU = 1280
+	}
+	if c.MaxBurst == 0 {
+		c.MaxBurst = 2 * time.Second
+	}
+	if c.MaxExchange == 0 {
+		c.MaxExchange = 3 * time.Second
+	}
+	if c.QueueOctets == 0 {
+		c.QueueOctets = 64 << 10
+	}
+	switch {
+	case c.Name == "" || len(c.Name) > MaxName || !utf8.ValidString(c.Name):
+		return fault("station name %q: must be 1 to %d octets of UTF-8", c.Name, MaxName)
+	case c.Address == broadcast:
+		return fault("address %#x is that of all stations", c.Address)
+	case c.MTU < MinMTU || c.MTU > MaxMTU:
+		return fault("mtu %d: must be %d to %d octets", c.MTU, MinMTU, MaxMTU)
+	case len(c.Prefixes) > maxPrefixes:
+		return fault("%d own addresses: at most %d can be announced", len(c.Prefixes), maxPrefixes)
+	case len(c.Caps.Modes) == 0 || c.Airtime == nil:
+		return fault("the PHY has no modes")
+	case c.Caps.MaxFrames < 2 || c.Caps.MaxControl < minControl:
+		return fault("the PHY carries %d frames and %d octets of control: the link needs 2 and %d", c.Caps.MaxFrames, c.Caps.MaxControl, minControl)
+	case c.MaxBurst < 0 || c.MaxExchange < 0:
+		return fault("a negative time")
+	case c.QueueOctets < c.MTU:
+		return fault("queue of %d octets: must hold a packet of %d", c.QueueOctets, c.MTU)
+	}
+	for _, m := range c.Caps.Modes {
+		if m.FrameOctets < minFrame {
+			return fault("mode %d has frames of %d octets: the link needs %d", m.MCS, m.FrameOctets, minFrame)
+		}
+	}
+	for _, p := range c.Prefixes {
+		if !p.IsValid() {
+			return fault("an own address is empty")
+		}
+	}
+	for _, r := range c.Routes {
+		if !r.Prefix.IsValid() || r.Station == "" || len(r.Station) > MaxName {
+			return fault("route %s to %q: needs a prefix and the name of a station", r.Prefix, r.Station)
+		}
+	}
+	return c, nil
+}

@@ -1,0 +1,277 @@
+package link
+
+import (
+	"encoding/binary"
+	"net/netip"
+	"time"
+	"unicode/utf8"
+
+	"lightsong/phy"
+)
+
+// The wire format, docs/wire-link.md. Integers are big endian.
+const (
+	wireVersion = 1
+
+	headOctets   = 13 // of every control block
+	reportOctets = 7  // of the report behind it, without its entries
+
+	maxData     = 128 // data frames in a burst, so that the bitmap of one fits
+	historySize = 4   // bursts that a report tells of
+
+	minControl  = headOctets + reportOctets + 2 + maxData/8 // a report of one full burst fits
+	maxPrefixes = 8                                         // in a beacon
+	maxHeard    = 16                                        // neighbours in a beacon
+
+	navUnit = 20 * time.Millisecond
+	snrUnit = 0.5 // dB
+)
+
+// kind of a burst.
+type kind uint8
+
+const (
+	unicast  kind = iota // to one station: fragments, acknowledgements
+	flooded              // to all stations: broadcast and multicast packets
+	beaconed             // to all stations: a beacon
+)
+
+// Flags of a control block.
+const (
+	flagWanted   = 1 << iota // an answer is wanted at once
+	flagAnswer               // this is the answer
+	flagFresh                // nothing of this sequence was acknowledged yet: base is its first number
+	flagStranger             // no beacon of dst was read yet: one is wanted soon
+	flagReport               // a report follows
+	flagHeard                // in the report: newest is valid
+
+	knownFlags = 1<<iota - 1
+)
+
+const (
+	noMCS = 0xff
+	noSNR = -128
+)
+
+// control is the link's block of a burst.
+type control struct {
+	kind  kind
+	flags uint8
+	src   uint16
+	dst   uint16
+	epoch uint16 // of src
+	id    uint8  // counts the bursts from src to dst
+	data  uint8  // frames; the others of the burst are parity
+	nav   uint8  // navUnits for which the medium stays reserved after the burst
+	base  uint16 // oldest packet of src that is still alive
+
+	// With flagReport: what src has heard of dst.
+	peerEpoch uint16 // of dst, as src knows it
+	newest    uint8  // the last burst of dst heard, with flagHeard
+	want      uint8  // MCS in which src would like to be sent to, or noMCS
+	snr       int8   // snrUnits, or noSNR
+	loss      uint8  // share of frames lost before repair, in 1/255
+	heard     []heardBurst
+}
+
+// heardBurst tells which data frames of a burst arrived, repaired ones included.
+type heardBurst struct {
+	id uint8
+	n  uint8 // octets of ok; 0: all of its data frames arrived
+	ok [maxData / 8]byte
+
+	// Not on the wire: whether a burst has told of it, and the number of the
+	// first that did.
+	told   bool
+	toldIn uint8
+}
+
+func (h *heardBurst) set(i int) { h.ok[i/8] |= 0x80 >> (i % 8) }
+func (h *heardBurst) has(i int) bool {
+	return h.n == 0 || i/8 < int(h.n) && h.ok[i/8]&(0x80>>(i%8)) != 0
+}
+
+// appendTo appends the block. Entries of the report that would exceed limit
+// octets are left out, the oldest first: heard is in order, newest first.
+func (c *control) appendTo(dst []byte, limit int) []byte {
+	start := len(dst)
+	dst = append(dst, wireVersion<<4|byte(c.kind))
+	dst = binary.BigEndian.AppendUint16(dst, c.src)
+	dst = binary.BigEndian.AppendUint16(dst, c.dst)
+	dst = binary.BigEndian.AppendUint16(dst, c.epoch)
+	dst = append(dst, c.id, c.flags, c.data, c.nav)
+	dst = binary.BigEndian.AppendUint16(dst, c.base)
+	if c.flags&flagReport == 0 {
+		return dst
+	}
+	dst = binary.BigEndian.AppendUint16(dst, c.peerEpoch)
+	dst = append(dst, c.newest, c.want, byte(c.snr), c.loss, 0)
+	count := len(dst) - 1
+	for i := range c.heard {
+		h := &c.heard[i]
+		if len(dst)-start+2+int(h.n) > limit {
+			break
+		}
+		dst = append(append(dst, h.id, h.n), h.ok[:h.n]...)
+		dst[count]++
+	}
+	return dst
+}
+
+// parse reads a block. It returns false for what no station sends.
+func (c *control) parse(p []byte) bool {
+	if len(p) < headOctets || p[0]>>4 != wireVersion {
+		return false
+	}
+	*c = control{
+		kind:  kind(p[0] & 15),
+		src:   binary.BigEndian.Uint16(p[1:]),
+		dst:   binary.BigEndian.Uint16(p[3:]),
+		epoch: binary.BigEndian.Uint16(p[5:]),
+		id:    p[7],
+		flags: p[8],
+		data:  p[9],
+		nav:   p[10],
+		base:  binary.BigEndian.Uint16(p[11:]),
+		heard: c.heard[:0],
+	}
+	if c.kind > beaconed || c.flags&^knownFlags != 0 || c.data > maxData || c.src == 0 || c.src == broadcast || c.dst == 0 ||
+		(c.dst == broadcast) != (c.kind != unicast) {
+		return false
+	}
+	p = p[headOctets:]
+	if c.flags&flagReport == 0 {
+		return len(p) == 0 && c.flags&flagHeard == 0
+	}
+	if len(p) < reportOctets || c.kind != unicast {
+		return false
+	}
+	c.peerEpoch = binary.BigEndian.Uint16(p)
+	c.newest, c.want, c.snr, c.loss = p[2], p[3], int8(p[4]), p[5]
+	count := int(p[6])
+	p = p[reportOctets:]
+	if count > historySize || count > 0 && c.flags&flagHeard == 0 {
+		return false
+	}
+	for range count {
+		if len(p) < 2 {
+			return false
+		}
+		h := heardBurst{id: p[0], n: p[1]}
+		if int(h.n) > len(h.ok) || len(p) < 2+int(h.n) {
+			return false
+		}
+		copy(h.ok[:], p[2:2+h.n])
+		c.heard = append(c.heard, h)
+		p = p[2+h.n:]
+	}
+	return len(p) == 0
+}
+
+func toNAV(d time.Duration) uint8 { return uint8(min(255, max(0, (d+navUnit-1)/navUnit))) }
+
+func toSNR(db float64) int8 {
+	if db != db {
+		return noSNR
+	}
+	return int8(max(-127, min(127, db/snrUnit)))
+}
+
+// beacon is what a station tells of itself, in the frames of a burst.
+type beacon struct {
+	interval uint8 // s: if the station is not heard for a few of these, it is gone
+	name     string
+	prefixes []netip.Prefix
+	heard    []neighbour
+}
+
+// neighbour is one station that the sender of a beacon hears.
+type neighbour struct {
+	address uint16
+	snr     int8
+	want    uint8 // MCS in which it should send to the beacon's sender, or noMCS
+}
+
+const (
+	prefixV4  = 5 // octets: length and address
+	prefixV6  = 17
+	prefixIs4 = 129 // added to the length of an IPv4 prefix; those of IPv6 end at 128
+	heardSize = 4
+)
+
+// appendTo appends the beacon: interval, name, own addresses, neighbours, each
+// list behind its length. Zeros may follow.
+func (b *beacon) appendTo(dst []byte) []byte {
+	dst = append(dst, b.interval, byte(len(b.name)))
+	dst = append(dst, b.name...)
+	dst = append(dst, byte(len(b.prefixes)))
+	for _, p := range b.prefixes {
+		length := byte(p.Bits())
+		if p.Addr().Is4() {
+			length += prefixIs4
+		}
+		dst = append(append(dst, length), p.Addr().AsSlice()...)
+	}
+	dst = append(dst, byte(len(b.heard)))
+	for _, n := range b.heard {
+		dst = binary.BigEndian.AppendUint16(dst, n.address)
+		dst = append(dst, byte(n.snr), n.want)
+	}
+	return dst
+}
+
+// parse reads a beacon. It returns false for what no station sends.
+func (b *beacon) parse(p []byte) bool {
+	*b = beacon{}
+	if len(p) < 2 || p[0] == 0 || p[1] == 0 || p[1] > MaxName || len(p) < 3+int(p[1]) {
+		return false
+	}
+	b.interval, b.name, p = p[0], string(p[2:2+p[1]]), p[2+p[1]:]
+	if !utf8.ValidString(b.name) || p[0] > maxPrefixes {
+		return false
+	}
+	count := int(p[0])
+	p = p[1:]
+	for range count {
+		if len(p) == 0 {
+			return false
+		}
+		length, size := int(p[0]), prefixV6
+		if length >= prefixIs4 {
+			length, size = length-prefixIs4, prefixV4
+		}
+		if len(p) < size {
+			return false
+		}
+		addr, _ := netip.AddrFromSlice(p[1:size])
+		prefix := netip.PrefixFrom(addr, length)
+		if !prefix.IsValid() {
+			return false
+		}
+		b.prefixes = append(b.prefixes, prefix)
+		p = p[size:]
+	}
+	if len(p) == 0 || p[0] > maxHeard || len(p) < 1+heardSize*int(p[0]) {
+		return false
+	}
+	for i := range int(p[0]) {
+		q := p[1+heardSize*i:]
+		b.heard = append(b.heard, neighbour{binary.BigEndian.Uint16(q), int8(q[2]), q[3]})
+	}
+	return true
+}
+
+// frameOctets is the length of a burst's frames, 0 when none was received; ok
+// is false when they differ, which no receiver of ours hands over.
+func frameOctets(b *phy.Burst) (n int, ok bool) {
+	for _, f := range b.Frames {
+		switch {
+		case f == nil:
+		case n == 0:
+			n = len(f)
+		case len(f) != n:
+			return 0, false
+		}
+	}
+	return n, true
+}

@@ -1,0 +1,376 @@
+package link
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/klauspost/reedsolomon"
+
+	"lightsong/phy"
+)
+
+// minFrame is the shortest frame, in octets, that a mode may have: a fragment
+// header and as much again.
+const minFrame = 16
+
+// maintenance is the time between two looks at what has grown old.
+const maintenance = time.Second
+
+const (
+	maxHeldPackets = 32 // for stations that are not known
+	waitFlood      = 10 * time.Second
+	maxOutOctets   = 1 << 20 // received packets that the caller has not taken
+	maxRxOctets    = 4 << 20 // of packets received in part, of all peers
+	maxPeerOctets  = 256 << 10
+	assemblyCost   = 64 // octets that a packet received in part costs besides its content
+)
+
+// Engine is one station's data link: a machine without goroutine, clock or
+// descriptor. Every method takes the time, which never runs backwards; one
+// goroutine calls them, in the order in which things happen:
+//
+//	EnqueuePacket, HandleEvent, BurstSent    whenever there is something
+//	NextPacket                               until it has none
+//	NextBurst                                then, and again at Deadline
+//
+// Input from the medium never fails and never panics: what no station sends in
+// good order is counted in Stats.
+type Engine struct {
+	cfg     Config
+	modes   modes
+	basic   int // 1 + index of the mode for first contact; 0: not known yet
+	random  *rand.Rand
+	address uint16
+	salt    uint16 // address conflicts lost
+
+	peers   []*peer // by address
+	served  uint16  // address of the peer that had its turn last
+	all     *peer   // broadcast, sent without acknowledgement
+	learned map[netip.Addr]learned
+	held    []*packet // no station is known for them
+
+	serial  uint64 // of packets taken from the host
+	queued  QueueStats
+	out     [][]byte // packets for the host
+	outSize int      // octets
+	rxSize  int      // octets of packets received in part
+
+	access   access
+	beacons  beacons
+	maintain time.Time
+
+	// The burst that is being sent, and what it is made of.
+	current current
+	control control
+	block   []byte
+	store   []byte
+	frames  [][]byte
+	probe   phy.Burst
+	zeros   []byte
+	codes   map[[2]int]reedsolomon.Encoder
+	shards  [][]byte
+
+	stats Stats // the counters only
+}
+
+// New makes an Engine. Errors wrap ErrConfig.
+func New(cfg Config, now time.Time) (*Engine, error) {
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	e := &Engine{
+		cfg:      cfg,
+		modes:    newModes(cfg.Caps.Modes),
+		random:   rand.New(rand.NewPCG(cfg.Seed, uint64(cfg.Epoch)<<32|uint64(fnv(fnvBasis, []byte(cfg.Name))))),
+		address:  cfg.Address,
+		all:      &peer{address: broadcast, tx: newTransmission(0)},
+		learned:  map[netip.Addr]learned{},
+		codes:    map[[2]int]reedsolomon.Encoder{},
+		maintain: now.Add(maintenance),
+	}
+	if e.address == 0 {
+		e.address = e.drawAddress()
+	}
+	longest := cfg.Caps.MaxControl
+	for _, m := range e.modes {
+		longest = max(longest, m.FrameOctets)
+	}
+	e.zeros = make([]byte, longest)
+	e.startAccess(now)
+	e.startBeacons(now)
+	return e, nil
+}
+
+// EnqueuePacket takes a packet from the host; it copies pkt. The error is
+// ErrQueueFull or wraps ErrPacket; a packet without a way to its destination is
+// counted.
+func (e *Engine) EnqueuePacket(now time.Time, pkt []byte) error {
+	h, ok := parseIP(pkt)
+	if !ok {
+		e.stats.Packets.Dropped.Invalid++
+		return fmt.Errorf("%w: neither IPv4 nor IPv6", ErrPacket)
+	}
+	if len(pkt) > e.cfg.MTU {
+		e.stats.Packets.Dropped.Invalid++
+		return fmt.Errorf("%w: %d octets exceed the MTU of %d", ErrPacket, len(pkt), e.cfg.MTU)
+	}
+	if e.queued.Octets+len(pkt) > e.cfg.QueueOctets {
+		e.stats.Packets.Dropped.QueueFull++
+		return ErrQueueFull
+	}
+	e.stats.Packets.In++
+	e.stats.Packets.InOctets += uint64(len(pkt))
+	e.serial++
+	e.tryHeld() // what came earlier goes first
+	e.route(&packet{data: slices.Clone(pkt), tcp: h.proto == protoTCP, born: now, serial: e.serial})
+	return nil
+}
+
+// CanEnqueue tells whether the queue has room for a packet of any length.
+func (e *Engine) CanEnqueue() bool { return e.queued.Octets+e.cfg.MTU <= e.cfg.QueueOctets }
+
+// NextPacket copies the next packet for the host to dst, which should have room
+// for MaxMTU octets; one that is longer than dst is dropped.
+func (e *Engine) NextPacket(dst []byte) (n int, ok bool) {
+	for len(e.out) > 0 {
+		pkt := e.out[0]
+		e.out[0] = nil
+		e.out = e.out[1:]
+		e.outSize -= len(pkt)
+		if len(pkt) > len(dst) {
+			e.stats.Packets.Dropped.Overflow++
+			continue
+		}
+		e.stats.Packets.Out++
+		e.stats.Packets.OutOctets += uint64(len(pkt))
+		return copy(dst, pkt), true
+	}
+	e.out = nil
+	return 0, false
+}
+
+// Up tells whether the link has a live peer that hears us.
+func (e *Engine) Up() bool {
+	return slices.ContainsFunc(e.peers, func(p *peer) bool { return p.state == PeerUp })
+}
+
+// Stats is a snapshot that shares nothing with the Engine.
+func (e *Engine) Stats() Stats {
+	s := e.stats
+	s.Station, s.Address, s.Epoch, s.Up, s.Queue = e.cfg.Name, e.address, e.cfg.Epoch, e.Up(), e.queued
+	s.Peers = make([]PeerStats, 0, len(e.peers))
+	for _, p := range e.peers {
+		t := p.stats
+		t.Name, t.Address, t.Addresses, t.State, t.LastHeard = p.name, p.address, append([]netip.Prefix{}, p.prefixes...), p.state, p.heard
+		t.SNR, t.SNRThere = finite(p.rx.snr), finite(p.tx.snr)
+		t.MCSOut = uint8(e.modes[e.sendMode(p)].MCS)
+		t.MCSIn = uint8(e.modes[0].MCS)
+		if i, ok := p.rx.want(e.modes); ok {
+			t.MCSIn = uint8(e.modes[i].MCS)
+		}
+		t.RTT, t.Loss, t.LossThere = p.rtt, p.rx.loss, p.tx.loss
+		s.Peers = append(s.Peers, t)
+	}
+	return s
+}
+
+// finite is nil for a value that JSON cannot carry.
+func finite(v float64) *float64 {
+	if v != v || v-v != 0 {
+		return nil
+	}
+	return &v
+}
+
+// route puts a packet of the host into the queue of its station, or of all.
+func (e *Engine) route(pkt *packet) {
+	h, _ := parseIP(pkt.data)
+	if e.isBroadcast(h.dst) {
+		e.enqueue(e.all, h.flow, pkt)
+		return
+	}
+	p, hold := e.wayTo(h.dst)
+	switch {
+	case p != nil:
+		e.enqueue(p, h.flow, pkt)
+	case hold && len(e.held) < maxHeldPackets:
+		e.held = append(e.held, pkt)
+		e.queued.Packets++
+		e.queued.Octets += len(pkt.data)
+	default:
+		e.stats.Packets.Dropped.Unroutable++
+	}
+}
+
+func (e *Engine) enqueue(p *peer, key uint32, pkt *packet) {
+	pkt.flow = p.flow(key)
+	pkt.flow.packets = append(pkt.flow.packets, pkt)
+	pkt.todo = pkt.todo.add(0, pkt.size())
+	p.activate(pkt.flow)
+	e.queued.Packets++
+	e.queued.Octets += len(pkt.data)
+}
+
+// tryHeld looks for a way for the packets that had none.
+func (e *Engine) tryHeld() {
+	if len(e.held) == 0 {
+		return
+	}
+	held := e.held
+	e.held = nil
+	for _, pkt := range held {
+		e.queued.Packets--
+		e.queued.Octets -= len(pkt.data)
+		e.route(pkt)
+	}
+}
+
+// finish ends a packet's life: acknowledged, or dropped.
+func (e *Engine) finish(p *peer, pkt *packet) {
+	pkt.done = true
+	pkt.todo, pkt.acked = nil, nil
+	e.queued.Packets--
+	e.queued.Octets -= len(pkt.data)
+	pkt.data = nil
+	p.forget(pkt)
+}
+
+// giveUp turns a numbered packet into a void, which is acknowledged like any
+// other, so that the order behind it does not stall.
+func (e *Engine) giveUp(p *peer, pkt *packet) {
+	e.queued.Octets -= len(pkt.data)
+	pkt.data, pkt.void, pkt.acked = nil, true, nil
+	pkt.todo = pkt.todo[:0].add(0, pkt.size())
+	p.activate(pkt.flow)
+}
+
+// tick does what has become due.
+func (e *Engine) tick(now time.Time) {
+	e.accessTick(now)
+	if now.Before(e.maintain) {
+		return
+	}
+	e.maintain = now.Add(maintenance)
+	e.held = slices.DeleteFunc(e.held, func(pkt *packet) bool {
+		if now.Sub(pkt.born) < waitUnknown {
+			return false
+		}
+		e.stats.Packets.Dropped.Expired++
+		e.queued.Packets--
+		e.queued.Octets -= len(pkt.data)
+		return true
+	})
+	e.expire(now, e.all)
+	var gone []*peer
+	for _, p := range e.peers {
+		e.expire(now, p)
+		silence := now.Sub(p.heard)
+		switch {
+		case p.live() && silence > 3*p.interval+2*time.Second:
+			p.state, p.downAt = PeerDown, now
+			e.settleInbox(p, &p.in)
+			e.settleInbox(p, &p.flood)
+		case p.live() && silence > p.interval*time.Duration(3+p.checked)/2 && e.access.asked != p:
+			p.checked++
+			e.pollSoon(now, p)
+		case p.live() && (p.state == PeerHeard || p.name == "") && !now.Before(p.greetAt):
+			// A beacon was lost on one side: ask, before the next one is due.
+			p.greetAt = now.Add(firstGreeting << min(p.greeted, maxGreetings))
+			p.greeted++
+			e.pollSoon(now, p)
+		case !p.live() && now.Sub(p.downAt) > forgetAfter:
+			gone = append(gone, p)
+		}
+	}
+	for _, p := range gone {
+		e.removePeer(p)
+	}
+}
+
+// pollSoon asks a peer for a sign of life. Others may have come to the same
+// thought at the same moment, so they draw lots.
+func (e *Engine) pollSoon(now time.Time, p *peer) {
+	p.poll = true
+	p.holdOff = later(p.holdOff, now.Add(e.jitter(0, rivalWindow*e.slot())))
+}
+
+// expire drops or gives up the packets to a peer whose time is over.
+func (e *Engine) expire(now time.Time, p *peer) {
+	for _, pkt := range p.alive {
+		if !pkt.done && !pkt.void && pkt.expired(now) {
+			e.stats.Packets.Dropped.GivenUp++
+			e.giveUp(p, pkt)
+		}
+	}
+	var late []*packet
+	for _, f := range p.flows {
+		for _, pkt := range f.packets {
+			if !pkt.numbered && (pkt.expired(now) || p == e.all && now.Sub(pkt.born) >= waitFlood) {
+				late = append(late, pkt)
+			}
+		}
+	}
+	for _, pkt := range late {
+		e.stats.Packets.Dropped.Expired++
+		e.finish(p, pkt)
+	}
+}
+
+// Deadline is when NextBurst has to be called next if nothing happens before; ok
+// is false when it need not be called at all.
+func (e *Engine) Deadline() (at time.Time, ok bool) {
+	at, ok = e.accessDeadline()
+	if len(e.peers) > 0 || e.queued.Packets > 0 {
+		at, ok = earlier(at, ok, e.maintain), true
+	}
+	return at, ok
+}
+
+// earlier is the earlier of at, if it is valid, and t.
+func earlier(at time.Time, valid bool, t time.Time) time.Time {
+	if valid && at.Before(t) {
+		return at
+	}
+	return t
+}
+
+// give queues a packet for the host.
+func (e *Engine) give(now time.Time, p *peer, pkt []byte) {
+	h, ok := parseIP(pkt)
+	if !ok {
+		e.stats.Hostile.Malformed++
+		return
+	}
+	if e.outSize+len(pkt) > maxOutOctets {
+		e.stats.Packets.Dropped.Overflow++
+		return
+	}
+	e.learn(now, h.src, p)
+	p.stats.OctetsIn += uint64(len(pkt))
+	e.out = append(e.out, pkt)
+	e.outSize += len(pkt)
+}
+
+// code is the Reed-Solomon code for k data and m parity frames. It works in the
+// caller's goroutine alone.
+func (e *Engine) code(k, m int) (reedsolomon.Encoder, error) {
+	key := [2]int{k, m}
+	if c := e.codes[key]; c != nil {
+		return c, nil
+	}
+	c, err := reedsolomon.New(k, m, reedsolomon.WithMaxGoroutines(1), reedsolomon.WithInversionCache(false))
+	if err != nil {
+		return nil, err
+	}
+	if len(e.codes) >= maxCodes {
+		clear(e.codes)
+	}
+	e.codes[key] = c
+	return c, nil
+}
+
+const maxCodes = 64

@@ -1,0 +1,304 @@
+package link
+
+import (
+	"encoding/binary"
+	"net/netip"
+	"time"
+)
+
+// Protocol numbers of IANA that decide about flows and persistence.
+const (
+	protoHopByHop = 0
+	protoICMP     = 1
+	protoTCP      = 6
+	protoUDP      = 17
+	protoRouting  = 43
+	protoFragment = 44
+	protoICMPv6   = 58
+	protoDestOpts = 60
+	protoUDPLite  = 136
+	protoDCCP     = 33
+	protoSCTP     = 132
+)
+
+// header is what the link needs to know of an IP packet.
+type header struct {
+	src, dst netip.Addr
+	proto    uint8
+	flow     uint32 // hash of addresses, protocol and ports or ICMP identifier
+}
+
+// parseIP reads the header of an IPv4 or IPv6 packet; ok is false when p is
+// neither or is shorter than it says.
+func parseIP(p []byte) (h header, ok bool) {
+	var payload []byte
+	if len(p) < 1 {
+		return h, false
+	}
+	switch p[0] >> 4 {
+	case 4:
+		if len(p) < 20 {
+			return h, false
+		}
+		head, total := int(p[0]&15)*4, int(binary.BigEndian.Uint16(p[2:]))
+		if head < 20 || total < head || total > len(p) {
+			return h, false
+		}
+		h.src, h.dst = netip.AddrFrom4([4]byte(p[12:16])), netip.AddrFrom4([4]byte(p[16:20]))
+		h.proto = p[9]
+		if binary.BigEndian.Uint16(p[6:])&0x3fff == 0 { // no fragment: it has ports
+			payload = p[head:total]
+		}
+	case 6:
+		if len(p) < 40 || 40+int(binary.BigEndian.Uint16(p[4:])) > len(p) {
+			return h, false
+		}
+		h.src, h.dst = netip.AddrFrom16([16]byte(p[8:24])), netip.AddrFrom16([16]byte(p[24:40]))
+		h.proto, payload = skipExtensions(p[6], p[40:])
+	default:
+		return h, false
+	}
+	h.flow = flowHash(p, h.proto, payload)
+	return h, true
+}
+
+// skipExtensions walks the IPv6 extension headers (RFC 8200 §4) to the upper
+// layer. A fragment has no payload that tells ports.
+func skipExtensions(proto uint8, p []byte) (uint8, []byte) {
+	for {
+		switch proto {
+		case protoHopByHop, protoRouting, protoDestOpts:
+			if len(p) < 8 || len(p) < 8+8*int(p[1]) {
+				return proto, nil
+			}
+			proto, p = p[0], p[8+8*int(p[1]):]
+		case protoFragment:
+			if len(p) > 0 {
+				proto = p[0]
+			}
+			return proto, nil
+		default:
+			return proto, p
+		}
+	}
+}
+
+// flowHash is FNV-1a over what names a flow.
+func flowHash(p []byte, proto uint8, payload []byte) uint32 {
+	h := fnv(fnvBasis, []byte{p[0] >> 4, proto})
+	if p[0]>>4 == 4 {
+		h = fnv(h, p[12:20])
+	} else {
+		h = fnv(h, p[8:40])
+	}
+	switch proto {
+	case protoTCP, protoUDP, protoUDPLite, protoDCCP, protoSCTP:
+		if len(payload) >= 4 {
+			h = fnv(h, payload[:4])
+		}
+	case protoICMP, protoICMPv6:
+		if len(payload) >= 6 {
+			h = fnv(h, payload[:1])
+			h = fnv(h, payload[4:6])
+		}
+	}
+	return h
+}
+
+const (
+	fnvBasis = 2166136261
+	fnvPrime = 16777619
+)
+
+func fnv(h uint32, p []byte) uint32 {
+	for _, b := range p {
+		h = (h ^ uint32(b)) * fnvPrime
+	}
+	return h
+}
+
+// Persistence (RFC 3366 §2): TCP repeats by itself only after long, everything
+// else would rather lose a packet than wait. Times count from the first
+// transmission, waits from EnqueuePacket.
+const (
+	persistTCP   = 30 * time.Second
+	persistOther = 10 * time.Second
+	minTries     = 6 // that failed, before persistence ends: a medium that is taken is no reason to give up
+	persistMost  = 2 // times as long, however few tries there were
+	waitTCP      = 60 * time.Second
+	waitOther    = 30 * time.Second
+	waitUnknown  = 30 * time.Second // for a station that is not known
+)
+
+// packet is one on its way out.
+type packet struct {
+	data   []byte // nil for a void
+	flow   *flow
+	tcp    bool
+	serial uint64 // order of arrival
+
+	born   time.Time // EnqueuePacket
+	first  time.Time // first transmission; zero before
+	tries  int       // bursts in which a part of it failed
+	failed uint8     // number of the last of them
+
+	numbered bool // seq and pred are set
+	seq      uint16
+	pred     *packet // of the same flow, nil when that is with the host there
+	todo     spans   // octets to be sent, for the first time or again
+	acked    spans
+	done     bool // acknowledged whole, or dropped before it was numbered
+	void     bool // given up: only its number has to be acknowledged
+}
+
+// size in octets for the purposes of todo and acked; a void has one that is not
+// on the medium.
+func (p *packet) size() int { return max(1, len(p.data)) }
+
+// predecessor is the packet of the same flow that the receiver must have dealt
+// with first, or nil. A packet that is acknowledged but waits there for its own
+// predecessor is one.
+func (p *packet) predecessor() *packet {
+	if p.pred != nil && p.pred.done && p.pred.predecessor() == nil {
+		p.pred = nil
+	}
+	return p.pred
+}
+
+// expired reports whether persistence ends at now.
+func (p *packet) expired(now time.Time) bool {
+	wait, persist := waitOther, persistOther
+	if p.tcp {
+		wait, persist = waitTCP, persistTCP
+	}
+	if p.first.IsZero() {
+		return now.Sub(p.born) >= wait
+	}
+	age := now.Sub(p.first)
+	return age >= persistMost*persist || age >= persist && p.tries >= minTries
+}
+
+// flow is the packets of one flow to one station, in the order of the host, from
+// the oldest that is not acknowledged.
+type flow struct {
+	key     uint32
+	packets []*packet
+	last    *packet // the newest that was numbered
+	deficit int     // octets
+	listed  bool
+}
+
+// head is the first packet that has something to send. Unless open, packets
+// without a number do not count.
+func (f *flow) head(open bool) *packet {
+	for _, p := range f.packets {
+		if len(p.todo) > 0 && (open || p.numbered) {
+			return p
+		}
+	}
+	return nil
+}
+
+func (f *flow) remove(p *packet) {
+	for i, q := range f.packets {
+		if q == p {
+			f.packets = append(f.packets[:i], f.packets[i+1:]...)
+			return
+		}
+	}
+}
+
+// quantum is how many octets a flow may send before the next has its turn: small,
+// so that short packets pass long ones fragment by fragment.
+const quantum = 300
+
+// scheduler shares a station's bursts among its flows: deficit round robin
+// (Shreedhar and Varghese 1996), new flows first as in RFC 8290 §4.2.
+type scheduler struct {
+	flows   map[uint32]*flow
+	fresh   []*flow
+	old     []*flow
+	blocked []*flow // left out of this burst because the window is closed
+}
+
+// flow finds or makes the flow with a key.
+func (s *scheduler) flow(key uint32) *flow {
+	f := s.flows[key]
+	if f == nil {
+		if s.flows == nil {
+			s.flows = map[uint32]*flow{}
+		}
+		f = &flow{key: key}
+		s.flows[key] = f
+	}
+	return f
+}
+
+// activate lists a flow that has something to send.
+func (s *scheduler) activate(f *flow) {
+	if !f.listed {
+		f.listed, f.deficit = true, quantum
+		s.fresh = append(s.fresh, f)
+	}
+}
+
+// next is the packet whose turn it is, or nil. The caller takes what it sends of
+// it off todo and its octets off the flow's deficit.
+func (s *scheduler) next(open bool) *packet {
+	for {
+		list := &s.fresh
+		if len(*list) == 0 {
+			list = &s.old
+		}
+		if len(*list) == 0 {
+			return nil
+		}
+		f := (*list)[0]
+		if f.deficit <= 0 {
+			f.deficit += quantum
+			s.pop(list)
+			s.old = append(s.old, f)
+			continue
+		}
+		if p := f.head(open); p != nil {
+			return p
+		}
+		s.pop(list)
+		switch {
+		case !open && f.head(true) != nil:
+			s.blocked = append(s.blocked, f)
+		case list == &s.fresh && len(s.old) > 0:
+			s.old = append(s.old, f) // so that a flow cannot stay new by running empty
+		default:
+			s.unlist(f)
+		}
+	}
+}
+
+// release ends a burst: flows that only the window held back are listed again.
+func (s *scheduler) release() {
+	s.old = append(s.old, s.blocked...)
+	s.blocked = s.blocked[:0]
+}
+
+func (s *scheduler) unlist(f *flow) {
+	f.listed = false
+	if len(f.packets) == 0 && s.flows[f.key] == f {
+		delete(s.flows, f.key)
+	}
+}
+
+func (s *scheduler) pop(list *[]*flow) { *list = append((*list)[:0], (*list)[1:]...) }
+
+// pending is the octets that wait to be sent, fragment headers included; open as
+// in head.
+func (s *scheduler) pending(open bool) (octets int) {
+	for _, f := range s.flows {
+		for _, p := range f.packets {
+			if open || p.numbered {
+				octets += p.todo.octets() + len(p.todo)*fragHead
+			}
+		}
+	}
+	return octets
+}

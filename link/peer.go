@@ -1,0 +1,412 @@
+package link
+
+import (
+	"cmp"
+	"math"
+	"net/netip"
+	"slices"
+	"time"
+
+	"lightsong/phy"
+)
+
+const (
+	maxPeers   = 256
+	maxLearned = 1024 // source addresses learned from packets
+
+	forgetAfter = 10 * time.Minute // since a peer went down
+	retireFor   = 30 * time.Second // a former epoch is not taken for a restart
+	maxRetired  = 4
+
+	firstGreeting = 3 * time.Second // after a station was first heard; doubled from then on
+	maxGreetings  = 6               // doublings
+)
+
+// peer is a station heard, or, as Engine.flood, all of them.
+type peer struct {
+	address  uint16
+	name     string // empty until its beacon was read
+	epoch    uint16
+	retired  []uint16 // former epochs: their bursts are replays
+	prefixes []netip.Prefix
+	state    PeerState
+	heard    time.Time
+	downAt   time.Time
+	interval time.Duration // of its beacons
+	silent   int           // questions in a row without an answer
+	checked  int           // questions since it was last heard, only to see whether it lives
+	greetAt  time.Time     // when it is asked next, because acquaintance is one-sided
+	greeted  int           // times
+	holdOff  time.Time     // nothing is sent to it before that, because it did not answer
+
+	// What goes to it.
+	scheduler
+	alive       []*packet // numbered, from the oldest that is not acknowledged
+	nextSeq     uint16
+	freshSeq    bool // nothing was acknowledged yet
+	nextID      uint8
+	freshID     uint8 // of the first burst of this sequence
+	outstanding []*sentBurst
+	bare        bareBurst
+	poll        bool // ask what arrived before anything is repeated
+	question    question
+	tx          transmission
+
+	// What comes from it.
+	in    inbox // unicast
+	flood inbox // broadcast
+	rx    reception
+
+	rtt, rttVar time.Duration
+	stats       PeerStats // the counters only
+}
+
+// base is the oldest sequence number that is alive.
+func (p *peer) base() uint16 {
+	if len(p.alive) > 0 {
+		return p.alive[0].seq
+	}
+	return p.nextSeq
+}
+
+// forget takes a packet that is done out of its flow.
+func (p *peer) forget(pkt *packet) {
+	pkt.flow.remove(pkt)
+	if !pkt.flow.listed {
+		p.unlist(pkt.flow)
+	}
+}
+
+// trim moves base past what is done.
+func (p *peer) trim() {
+	n := 0
+	for n < len(p.alive) && p.alive[n].done {
+		n++
+	}
+	clear(p.alive[:n])
+	p.alive = p.alive[n:]
+}
+
+func (p *peer) windowOpen() bool { return p.nextSeq-p.base() < window }
+
+// live tells whether packets may be sent to the peer.
+func (p *peer) live() bool { return p.state != PeerDown }
+
+// peerAt finds a peer by its address.
+func (e *Engine) peerAt(address uint16) *peer {
+	i, ok := slices.BinarySearchFunc(e.peers, address, func(p *peer, a uint16) int { return int(p.address) - int(a) })
+	if !ok {
+		return nil
+	}
+	return e.peers[i]
+}
+
+func (e *Engine) peerNamed(name string) *peer {
+	for _, p := range e.peers {
+		if p.name == name {
+			return p
+		}
+	}
+	return nil
+}
+
+// newPeer makes room for a station and enters it.
+func (e *Engine) newPeer(now time.Time, address, epoch uint16) *peer {
+	if len(e.peers) >= maxPeers {
+		oldest := slices.MinFunc(e.peers, func(a, b *peer) int { return a.heard.Compare(b.heard) })
+		e.removePeer(oldest)
+	}
+	p := &peer{address: address, epoch: epoch, state: PeerHeard, heard: now, interval: e.minBeaconInterval(), greetAt: now.Add(firstGreeting)}
+	p.tx = newTransmission(e.basicMode())
+	p.rx = newReception(e.basicMode())
+	p.nextID = uint8(e.random.Uint32())
+	p.restartSequence(e)
+	i, _ := slices.BinarySearchFunc(e.peers, address, func(p *peer, a uint16) int { return int(p.address) - int(a) })
+	e.peers = slices.Insert(e.peers, i, p)
+	e.tryHeld()
+	e.beaconSoon(now)
+	return p
+}
+
+// restartSequence begins the numbering of packets anew: everything that is
+// alive is sent again, whole; voids have served.
+func (p *peer) restartSequence(e *Engine) {
+	p.freshSeq, p.nextSeq, p.freshID = true, uint16(e.random.Uint32()), p.nextID
+	p.outstanding, p.poll, p.question = nil, false, question{}
+	if e.access.asked == p {
+		e.access.asked = nil
+	}
+	for _, pkt := range p.alive {
+		if pkt.done {
+			continue
+		}
+		if pkt.void {
+			e.finish(p, pkt)
+			continue
+		}
+		pkt.numbered, pkt.pred, pkt.acked = false, nil, nil
+		pkt.todo = pkt.todo[:0].add(0, pkt.size())
+		pkt.flow.last = nil
+		p.activate(pkt.flow)
+	}
+	p.alive = p.alive[:0]
+}
+
+// removePeer forgets a station; its packets look for another way.
+func (e *Engine) removePeer(p *peer) {
+	if i := slices.Index(e.peers, p); i >= 0 {
+		e.peers = slices.Delete(e.peers, i, i+1)
+	}
+	if e.access.asked == p {
+		e.access.asked = nil
+	}
+	if e.access.owed == p {
+		e.access.owed = nil
+	}
+	if e.access.goOn == p {
+		e.access.goOn = nil
+	}
+	if e.access.with == p {
+		e.access.with = nil
+	}
+	e.rxSize -= p.in.octets + p.flood.octets
+	for address, l := range e.learned {
+		if l.peer == p {
+			delete(e.learned, address)
+		}
+	}
+	var waiting []*packet
+	for _, f := range p.flows {
+		for _, pkt := range f.packets {
+			if pkt.void {
+				e.queued.Packets--
+				continue
+			}
+			waiting = append(waiting, pkt)
+		}
+	}
+	slices.SortFunc(waiting, func(a, b *packet) int { return cmp.Compare(a.serial, b.serial) })
+	for _, pkt := range waiting {
+		e.queued.Packets--
+		e.queued.Octets -= len(pkt.data)
+		e.route(&packet{data: pkt.data, tcp: pkt.tcp, born: pkt.born, serial: pkt.serial})
+	}
+}
+
+// identify brings the table up to date with a control block that was heard. It
+// returns nil when the block is a replay or comes from our own address.
+func (e *Engine) identify(now time.Time, c *control) *peer {
+	if c.src == e.address {
+		if c.epoch != e.cfg.Epoch {
+			e.stats.Hostile.Conflicts++
+			e.beaconSoon(now)
+		}
+		return nil
+	}
+	p := e.peerAt(c.src)
+	if p == nil {
+		return e.newPeer(now, c.src, c.epoch)
+	}
+	if c.epoch == p.epoch {
+		return p
+	}
+	if slices.Contains(p.retired, c.epoch) && now.Sub(p.heard) < retireFor {
+		e.stats.Hostile.Replayed++
+		return nil
+	}
+	if p.retired = append(p.retired, p.epoch); len(p.retired) > maxRetired {
+		p.retired = slices.Delete(p.retired, 0, 1)
+	}
+	p.epoch = c.epoch
+	p.stats.Restarts++
+	p.state, p.greetAt, p.greeted = PeerHeard, now.Add(firstGreeting), 0
+	p.restartSequence(e)
+	e.closeInbox(p, &p.in)
+	e.closeInbox(p, &p.flood)
+	e.beaconSoon(now)
+	return p
+}
+
+// signOfLife notes that the peer was heard just now.
+func (e *Engine) signOfLife(now time.Time, p *peer, ev *phy.Event) {
+	p.heard, p.checked = now, 0
+	p.rx.heard(ev.Quality.SNR, len(ev.Burst.Frames))
+	if p.state == PeerDown {
+		p.state, p.silent, p.holdOff = PeerHeard, 0, time.Time{}
+		p.greetAt, p.greeted = now.Add(firstGreeting), 0
+		e.beaconSoon(now)
+		e.tryHeld()
+	}
+}
+
+// hearsUs notes that the peer has shown that our bursts reach it.
+func (e *Engine) hearsUs(p *peer) {
+	if p.state == PeerHeard {
+		p.state = PeerUp
+	}
+}
+
+// takeBeacon learns from a beacon's body.
+func (e *Engine) takeBeacon(p *peer, b *beacon) {
+	if other := e.peerNamed(b.name); other != nil && other != p {
+		// The station has moved to another address.
+		e.removePeer(other)
+	}
+	p.name, p.prefixes = b.name, b.prefixes
+	p.interval = time.Duration(b.interval) * time.Second
+	for _, n := range b.heard {
+		if n.address != e.address {
+			continue
+		}
+		e.hearsUs(p)
+		e.takeWish(p, n.want, n.snr)
+	}
+	e.tryHeld()
+}
+
+// takeWish notes in which mode a peer wants to be sent to, and what it hears.
+func (e *Engine) takeWish(p *peer, want uint8, snr int8) {
+	p.tx.want = -1
+	if want != noMCS {
+		p.tx.want = e.modes.index(phy.MCS(want))
+	}
+	p.tx.snr = math.NaN()
+	if snr != noSNR {
+		p.tx.snr = float64(snr) * snrUnit
+	}
+}
+
+// conflict settles that a beacon of another station came from our own address:
+// the one whose name sorts later takes another; of two with one name, the one
+// with the later epoch.
+func (e *Engine) conflict(now time.Time, c *control, b *beacon) {
+	if b.name > e.cfg.Name || b.name == e.cfg.Name && c.epoch >= e.cfg.Epoch {
+		return // it will move
+	}
+	e.salt++
+	e.address = e.drawAddress()
+	for _, p := range e.peers {
+		p.restartSequence(e)
+	}
+	e.access.owed = nil
+	e.beaconSoon(now)
+}
+
+// drawAddress hashes the name and the number of conflicts to an address that no
+// known station uses.
+func (e *Engine) drawAddress() uint16 {
+	for {
+		h := fnv(fnvBasis, []byte(e.cfg.Name))
+		if e.salt > 0 {
+			h = fnv(h, []byte{byte(e.salt), byte(e.salt >> 8)})
+		}
+		address := uint16(h ^ h>>16)
+		if address != 0 && address != broadcast && e.peerAt(address) == nil {
+			return address
+		}
+		e.salt++
+	}
+}
+
+// learned is where a source address was seen.
+type learned struct {
+	peer *peer
+	at   time.Time
+}
+
+// learn notes that a packet from an address came by way of a peer.
+func (e *Engine) learn(now time.Time, addr netip.Addr, p *peer) {
+	if addr.IsMulticast() || addr.IsUnspecified() || e.ownAddress(addr) {
+		return
+	}
+	if _, known := e.learned[addr]; !known && len(e.learned) >= maxLearned {
+		oldest, at := addr, now
+		for a, l := range e.learned {
+			if l.at.Before(at) || l.at.Equal(at) && a.Less(oldest) {
+				oldest, at = a, l.at
+			}
+		}
+		delete(e.learned, oldest)
+	}
+	e.learned[addr] = learned{p, now}
+}
+
+func (e *Engine) ownAddress(addr netip.Addr) bool {
+	return slices.ContainsFunc(e.cfg.Prefixes, func(p netip.Prefix) bool { return p.Addr() == addr })
+}
+
+// isBroadcast tells whether a destination is all stations: limited broadcast,
+// multicast, or the broadcast address of an own IPv4 prefix.
+func (e *Engine) isBroadcast(addr netip.Addr) bool {
+	if addr.IsMulticast() || addr == netip.AddrFrom4([4]byte{255, 255, 255, 255}) {
+		return true
+	}
+	if !addr.Is4() {
+		return false
+	}
+	for _, p := range e.cfg.Prefixes {
+		if p.Addr().Is4() && p.Bits() < 31 && p.Contains(addr) {
+			host := ^uint32(0) >> p.Bits()
+			a := addr.As4()
+			if (uint32(a[0])<<24|uint32(a[1])<<16|uint32(a[2])<<8|uint32(a[3]))&host == host {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// wayTo finds the station for a unicast destination. hold tells that there is
+// none yet, but that one may turn up.
+func (e *Engine) wayTo(dst netip.Addr) (p *peer, hold bool) {
+	best := -1
+	name := ""
+	for _, r := range e.cfg.Routes {
+		if r.Prefix.Contains(dst) && r.Prefix.Bits() > best {
+			best, name = r.Prefix.Bits(), r.Station
+		}
+	}
+	if best >= 0 {
+		p = e.peerNamed(name)
+		return p, p == nil
+	}
+	for _, q := range e.peers {
+		if slices.ContainsFunc(q.prefixes, func(x netip.Prefix) bool { return x.Addr() == dst }) && (p == nil || !p.live()) {
+			p = q
+		}
+	}
+	if p != nil {
+		return p, false
+	}
+	if l, ok := e.learned[dst]; ok {
+		return l.peer, false
+	}
+	live := 0
+	for _, q := range e.peers {
+		if q.live() {
+			p, live = q, live+1
+		}
+	}
+	switch live {
+	case 0:
+		return nil, true
+	case 1:
+		return p, false
+	}
+	return nil, false
+}
+
+// inTurn yields the peers in a fixed order that begins behind the one served last.
+func (e *Engine) inTurn(yield func(*peer) bool) {
+	start, _ := slices.BinarySearchFunc(e.peers, e.served, func(p *peer, a uint16) int {
+		if p.address <= a {
+			return -1
+		}
+		return 1
+	})
+	for i := range e.peers {
+		if !yield(e.peers[(start+i)%len(e.peers)]) {
+			return
+		}
+	}
+}

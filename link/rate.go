@@ -1,0 +1,235 @@
+package link
+
+import (
+	"cmp"
+	"math"
+	"slices"
+
+	"lightsong/phy"
+)
+
+// Rate control. The receiver of bursts asks for the mode in which it wants them,
+// from the SNR it sees and a margin that an outer loop moves so that the share of
+// lost frames approaches targetLoss (the outer loop link adaptation of cellular
+// systems: Sampath, Kumar, Holtzman, VTC 1997). The sender follows, but falls
+// back on its own when too much is lost.
+const (
+	targetLoss  = 0.1
+	startMargin = 3.0 // dB
+	minMargin   = 1.0
+	maxMargin   = 6.0
+	marginStep  = 1.0 // dB, when all frames of a burst are lost
+
+	snrWeight  = 0.25    // of the newest burst
+	lossWeight = 1. / 16 // of the newest frame
+
+	badShare  = 0.6 // of a burst's frames lost, badBursts times in a row: the sender falls back
+	badBursts = 2
+	fallBack  = 2  // modes
+	maxNeeded = 64 // bursts in one mode before the next is tried again
+
+	// comfort is how far (dB) the SNR lies above what a mode needs when silence
+	// is not for want of SNR: disturbances and collisions hit slower modes, which
+	// last longer, even more.
+	comfort   = 12.0
+	cleanLoss = 0.02
+)
+
+// modes is a PHY's table in the order in which a link climbs it.
+type modes []phy.Mode
+
+// newModes keeps of a table the modes worth having: one that needs more SNR than
+// another and is not faster is left out.
+func newModes(table []phy.Mode) modes {
+	m := slices.Clone(table)
+	slices.SortStableFunc(m, func(a, b phy.Mode) int {
+		return cmp.Or(cmp.Compare(a.SNRdB, b.SNRdB), cmp.Compare(b.NetBPS, a.NetBPS))
+	})
+	kept := m[:1]
+	for _, mode := range m[1:] {
+		if mode.NetBPS > kept[len(kept)-1].NetBPS {
+			kept = append(kept, mode)
+		}
+	}
+	return kept
+}
+
+// index of an MCS; of one that is not in the table, the most robust mode.
+func (m modes) index(mcs phy.MCS) int {
+	return max(0, slices.IndexFunc(m, func(mode phy.Mode) bool { return mode.MCS == mcs }))
+}
+
+// suiting is the index of the fastest mode that needs at most snr dB.
+func (m modes) suiting(snr float64) int {
+	i := len(m) - 1
+	for i > 0 && !(m[i].SNRdB <= snr) {
+		i--
+	}
+	return i
+}
+
+// comfortable is the index of the fastest mode in which a burst that nobody
+// answers is no reason for a slower one; snr may be NaN.
+func (m modes) comfortable(snr float64) int {
+	if math.IsNaN(snr) {
+		return 0
+	}
+	return m.suiting(snr - comfort)
+}
+
+// reception is what rate control learns from a peer's bursts.
+type reception struct {
+	snr     float64 // dB, smoothed; NaN before the first
+	margin  float64 // dB
+	loss    float64 // share of frames lost before repair, smoothed
+	ceiling ceiling // of the mode to ask for: answers in it must reach us
+}
+
+func newReception(first int) reception {
+	return reception{snr: math.NaN(), margin: startMargin, ceiling: newCeiling(first)}
+}
+
+// heard takes the SNR of a burst, NaN for none. What a modem measures on a burst
+// without frames need not say what their longer symbols would see: it counts
+// only while nothing else is known.
+func (r *reception) heard(snr float64, frames int) {
+	switch {
+	case math.IsNaN(snr) || math.IsInf(snr, 0) || frames == 0 && !math.IsNaN(r.snr):
+	case math.IsNaN(r.snr):
+		r.snr = snr
+	default:
+		r.snr += snrWeight * (snr - r.snr)
+	}
+}
+
+// frames takes the outcome of a burst's frames; wanted tells that the burst came
+// in the mode asked for, so that its outcome says something about the margin.
+func (r *reception) frames(total, lost int, wanted bool) {
+	if total == 0 {
+		return
+	}
+	for i := range total {
+		x := 0.
+		if i < lost {
+			x = 1
+		}
+		r.loss += lossWeight * (x - r.loss)
+	}
+	share := float64(lost) / float64(total)
+	if wanted || share > targetLoss {
+		r.margin += marginStep * (share - targetLoss) / (1 - targetLoss)
+		r.margin = max(minMargin, min(maxMargin, r.margin))
+	}
+}
+
+// want is the index of the mode to ask for; ok is false while no SNR is known.
+func (r *reception) want(m modes) (i int, ok bool) {
+	if math.IsNaN(r.snr) {
+		return 0, false
+	}
+	return min(m.suiting(r.snr-r.margin), r.ceiling.index), true
+}
+
+// ceiling is the best mode that is allowed, whatever the SNR suggests: echoes
+// spoil a fast mode without lowering the SNR. It begins low and climbs with
+// success, twice as far each time until something has failed, as a table may be
+// long; and it tries a mode that has failed again the later, the more often it
+// has (AARF: Lacage, Manshaei, Turletti, MSWiM 2004).
+type ceiling struct {
+	index   int
+	proven  int  // the best mode that did well at the ceiling
+	stride  int  // modes of the next climb
+	good    int  // bursts in a row that did well at the ceiling
+	needed  int  // of them before it climbs
+	probing bool // the mode has not done well since it was climbed to
+	failed  bool // some mode has failed
+}
+
+func newCeiling(first int) ceiling {
+	return ceiling{index: first, proven: first, stride: 1, needed: 1}
+}
+
+// succeed takes a burst in the mode with an index that did well.
+func (c *ceiling) succeed(mode int) {
+	if mode < c.index {
+		return
+	}
+	c.probing, c.proven = false, mode
+	if c.good++; c.good >= c.needed {
+		c.index, c.good, c.probing = mode+c.stride, 0, true
+		if !c.failed {
+			c.stride *= 2
+		}
+	}
+}
+
+// fail takes failure in the mode with an index: the ceiling falls by fallBack
+// modes, or back to what is proven if that mode was a trial, but not below floor.
+func (c *ceiling) fail(mode, floor int) {
+	fallen := mode - fallBack
+	if c.probing && mode > c.proven {
+		c.needed = min(2*c.needed, maxNeeded)
+		fallen = c.proven
+	}
+	c.index = min(c.index, max(floor, fallen))
+	c.proven = min(c.proven, c.index)
+	c.stride, c.failed = 1, true
+	c.good, c.probing = 0, false
+}
+
+// transmission is what rate control knows about bursts to a peer.
+type transmission struct {
+	want    int     // index of the mode that the peer asked for; −1: it did not
+	ceiling ceiling // of the mode to use, whatever it asks for
+	bad     int     // bursts in a row of which badShare was lost
+	snr     float64 // dB, as the peer reports; NaN before
+	loss    float64 // share of frames lost there before repair, as it reports
+}
+
+func newTransmission(first int) transmission {
+	return transmission{want: -1, ceiling: newCeiling(first), snr: math.NaN()}
+}
+
+// outcome takes what became of the frames of a burst that was sent in the mode
+// with an index, after repair. Unless the mode is a trial, loss before repair
+// must be as high for a fall: parity fails all at once.
+func (t *transmission) outcome(mode, total, lost int) {
+	trial := t.ceiling.probing && mode >= t.ceiling.index
+	if float64(lost) < badShare*float64(total) || !trial && t.loss < badShare {
+		t.bad = 0
+		t.ceiling.succeed(mode)
+		return
+	}
+	if t.bad++; t.bad >= badBursts {
+		t.bad = 0
+		t.ceiling.fail(mode, 0)
+	}
+}
+
+// index of the mode to send in; without is used until the peer has asked.
+func (t *transmission) index(m modes, without int) int {
+	i := t.want
+	if i < 0 {
+		i = without
+	}
+	return min(i, t.ceiling.index, len(m)-1)
+}
+
+// parity is the number of parity frames for k data frames when a share of loss
+// of all frames is expected to fail: the mean of the lost ones among k+m and half
+// a standard deviation, at most as many as data. More would cost more than the
+// repetition that it saves.
+func parity(k int, loss float64) int {
+	if loss < cleanLoss || k == 0 {
+		return 0
+	}
+	m := 1
+	for m < k {
+		n := float64(k + m)
+		if float64(m) >= n*loss+math.Sqrt(n*loss*(1-loss))/2 {
+			break
+		}
+		m++
+	}
+	return m
+}

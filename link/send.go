@@ -1,0 +1,496 @@
+package link
+
+import (
+	"math"
+	"slices"
+	"time"
+
+	"lightsong/phy"
+)
+
+// piece is a range of a packet's octets that travels in a frame.
+type piece struct {
+	pkt      *packet
+	from, to int
+	void     bool // the packet was one already
+}
+
+// sentBurst remembers what a burst carried until its fate is known.
+type sentBurst struct {
+	id      uint8
+	at      time.Time // when its last sample had left
+	airtime time.Duration
+	mode    int       // index
+	pieces  [][]piece // by data frame
+	parity  int
+}
+
+// bareBurst is the last burst to a peer without data, until it is known to have
+// arrived.
+type bareBurst struct {
+	open bool
+	id   uint8
+	mode int // index
+}
+
+// current is the burst that NextBurst gave out and BurstSent has not yet taken
+// back.
+type current struct {
+	active  bool
+	kind    kind
+	peer    *peer
+	burst   *sentBurst // nil without data frames
+	id      uint8
+	wanted  bool
+	far     bool // a beacon in a mode more robust than the basic one
+	airtime time.Duration
+}
+
+// sendMode is the index of the mode in which bursts go to p.
+func (e *Engine) sendMode(p *peer) int {
+	without := e.basicMode()
+	if !math.IsNaN(p.rx.snr) {
+		// Nothing is known of the way there: it is taken to be a little worse
+		// than the way here.
+		without = min(without, e.modes.suiting(p.rx.snr-p.rx.margin-reciprocityMargin))
+	}
+	return p.tx.index(e.modes, without)
+}
+
+const reciprocityMargin = 3 // dB
+
+// airtime of a burst of n frames of octets each and a control block. One that the
+// PHY cannot send takes for ever.
+func (e *Engine) airtime(mode int, control, n, octets int) time.Duration {
+	b := &e.probe
+	b.MCS = e.modes[mode].MCS
+	b.Control = e.zeros[:min(control, len(e.zeros))]
+	b.Frames = b.Frames[:0]
+	for range n {
+		b.Frames = append(b.Frames, e.zeros[:octets])
+	}
+	if d := e.cfg.Airtime(b); d > 0 {
+		return d
+	}
+	return forEver
+}
+
+const forEver = 24 * time.Hour
+
+// answerAirtime is that of a burst with a report and no frames.
+func (e *Engine) answerAirtime(mode int) time.Duration {
+	return e.airtime(mode, headOctets+reportOctets+2*historySize, 0, 0)
+}
+
+// longest is how many data frames of octets, with their parity, may be sent at
+// once: at least one.
+func (e *Engine) longest(mode, control, octets int, loss float64) int {
+	budget := e.cfg.MaxBurst
+	if e.cfg.Caps.FullDuplex {
+		budget /= historySize // several are on their way at once
+	}
+	// Where the control block alone takes long, frames get as much again.
+	budget = max(budget, 2*e.airtime(mode, control, 0, 0))
+	fits := func(k int) bool {
+		n := k + parity(k, loss)
+		return n <= e.cfg.Caps.MaxFrames && e.airtime(mode, control, n, octets) <= budget
+	}
+	low, high := 1, maxData
+	for low < high {
+		if k := (low + high + 1) / 2; fits(k) {
+			low = k
+		} else {
+			high = k - 1
+		}
+	}
+	return low
+}
+
+// quickest is the mode, none faster than the one allowed, in which a burst with a
+// control block and so many octets of fragments is over first: a fast mode's long
+// symbols do not pay for a small packet. Among equals it is the most robust.
+func (e *Engine) quickest(allowed, control, pending int, loss float64) int {
+	took := func(mode int) (time.Duration, bool) {
+		if pending == 0 {
+			return e.airtime(mode, control, 0, 0), true
+		}
+		octets := min(e.modes[mode].FrameOctets, pending)
+		k := (pending + octets - 1) / octets
+		if k > e.longest(mode, control, octets, loss) {
+			return 0, false
+		}
+		return e.airtime(mode, control, k+parity(k, loss), octets), true
+	}
+	best, ok := took(allowed)
+	if !ok {
+		return allowed // more than one burst: the fastest
+	}
+	mode := allowed
+	for i := allowed - 1; i >= 0; i-- {
+		if d, ok := took(i); ok && d <= best {
+			mode, best = i, d
+		}
+	}
+	return mode
+}
+
+// fill puts fragments of what waits for p into e.frames, parity behind them. It
+// returns nil when nothing waits.
+func (e *Engine) fill(now time.Time, p *peer, mode, control int, loss float64) *sentBurst {
+	defer p.release()
+	pending := p.pending(p.windowOpen())
+	if pending == 0 {
+		p.next(false) // drops flows from the lists that have run empty
+		return nil
+	}
+	octets, k := min(e.modes[mode].FrameOctets, pending), 1
+	if pending > octets {
+		k = (pending + octets - fragHead - 1) / (octets - fragHead)
+		k = min(k, maxData, e.longest(mode, control, octets, loss))
+		if k > 1 {
+			octets = min(octets, (pending+k-1)/k+fragHead) // even lengths: no frame is mostly padding
+		}
+	}
+	e.store = e.store[:0]
+	if need := 2 * k * octets; cap(e.store) < need { // parity is at most as much as data
+		e.store = make([]byte, 0, need)
+	}
+	e.frames = e.frames[:0]
+	burst := &sentBurst{}
+	used := 0
+	for len(e.frames) < k {
+		start := len(e.store)
+		var pieces []piece
+		for {
+			pkt := p.next(p.windowOpen())
+			if pkt == nil || !e.cut(now, p, pkt, start, octets, &pieces) {
+				break
+			}
+		}
+		if len(pieces) == 0 {
+			break
+		}
+		n := len(e.store) - start
+		used = max(used, n)
+		e.store = append(e.store, e.zeros[:octets-n]...)
+		e.frames = append(e.frames, e.store[start:])
+		burst.pieces = append(burst.pieces, pieces)
+	}
+	k = len(e.frames)
+	if k == 0 {
+		return nil
+	}
+	for i, f := range e.frames {
+		e.frames[i] = f[:used:used]
+	}
+	burst.parity = min(parity(k, loss), e.cfg.Caps.MaxFrames-k)
+	e.addParity(burst.parity, octets, used)
+	return burst
+}
+
+// cut appends one fragment of pkt to the frame that begins at start and has
+// octets; false when no more fits.
+func (e *Engine) cut(now time.Time, p *peer, pkt *packet, start, octets int, pieces *[]piece) bool {
+	if !pkt.numbered {
+		pkt.numbered, pkt.seq = true, p.nextSeq
+		if p != e.all { // what is not repeated is not waited for
+			pkt.pred, pkt.flow.last = pkt.flow.last, pkt
+		}
+		p.nextSeq++
+		p.alive = append(p.alive, pkt)
+	}
+	s := pkt.todo[0]
+	f := fragment{seq: pkt.seq, first: s.from == 0, offset: s.from}
+	if pred := pkt.predecessor(); f.first && pred != nil {
+		f.pred = pkt.seq - pred.seq
+	}
+	room := octets - (len(e.store) - start)
+	n := s.to - s.from
+	if pkt.void {
+		if _, ok := fitFragment(f.headOctets(), 0, room); !ok {
+			return false
+		}
+	} else {
+		fit, ok := fitFragment(f.headOctets(), n, room)
+		if !ok || fit < n && fit < shortestCut && len(*pieces) > 0 {
+			return false
+		}
+		n = fit
+		f.body = pkt.data[s.from : s.from+n]
+	}
+	f.last = s.from+n == pkt.size()
+	e.store = f.appendTo(e.store, room)
+	*pieces = append(*pieces, piece{pkt, s.from, s.from + n, pkt.void})
+	pkt.todo = pkt.todo.remove(s.from, s.from+n)
+	pkt.flow.deficit -= n + fragHead
+	if pkt.first.IsZero() {
+		pkt.first = now
+	}
+	return true
+}
+
+// shortestCut is the fewest octets of a packet worth a header at the end of a
+// frame.
+const shortestCut = 4
+
+// addParity appends m parity frames of n octets to e.frames; octets is the room
+// between two frames in e.store.
+func (e *Engine) addParity(m, octets, n int) {
+	if m == 0 {
+		return
+	}
+	k := len(e.frames)
+	for range m {
+		start := len(e.store)
+		e.store = append(e.store, e.zeros[:octets]...)
+		e.frames = append(e.frames, e.store[start:start+n:start+n])
+	}
+	code, err := e.code(k, m)
+	if err == nil {
+		err = code.Encode(e.frames)
+	}
+	if err != nil {
+		e.frames = e.frames[:k] // a combination that the code does not know is sent without
+	}
+}
+
+// report fills in what was heard of p.
+func (e *Engine) report(c *control, p *peer) {
+	c.flags |= flagReport
+	c.peerEpoch, c.want, c.snr = p.epoch, noMCS, toSNR(p.rx.snr)
+	if i, ok := p.rx.want(e.modes); ok {
+		c.want = uint8(e.modes[i].MCS)
+	}
+	c.loss = uint8(p.rx.loss*255 + 0.5)
+	c.heard = c.heard[:0]
+	if p.in.valid {
+		c.flags |= flagHeard
+		c.newest = p.in.newest
+		c.heard = append(c.heard, p.in.history...)
+	}
+}
+
+// buildUnicast makes the burst to p: a report, and data if talk allows it. With
+// answer it is the answer to p's last burst; with ask an answer is wanted even
+// without data.
+func (e *Engine) buildUnicast(now time.Time, p *peer, answer, talk, ask bool, dst *phy.Burst) bool {
+	c := &e.control
+	*c = control{kind: unicast, src: e.address, dst: p.address, epoch: e.cfg.Epoch, heard: c.heard[:0]}
+	e.report(c, p)
+	e.block = c.appendTo(e.block[:0], e.cfg.Caps.MaxControl)
+	for i := range p.in.history {
+		if h := &p.in.history[i]; !h.told {
+			h.told, h.toldIn = true, p.nextID
+		}
+	}
+	e.frames = e.frames[:0]
+	pending := 0
+	if talk {
+		pending = p.pending(p.windowOpen())
+	}
+	mode := e.quickest(e.sendMode(p), len(e.block), pending, p.tx.loss)
+	var burst *sentBurst
+	if talk {
+		burst = e.fill(now, p, mode, len(e.block), p.tx.loss)
+	}
+	if burst == nil && !answer && !ask {
+		return false
+	}
+	wanted := burst != nil || ask
+	if answer {
+		c.flags |= flagAnswer
+	}
+	if p.freshSeq {
+		c.flags |= flagFresh
+	}
+	if p.name == "" {
+		c.flags |= flagStranger
+	}
+	c.base, c.id = p.base(), p.nextID
+	if wanted {
+		c.flags |= flagWanted
+		if !e.cfg.Caps.FullDuplex {
+			c.nav = toNAV(hostTurn + e.cfg.Caps.Turnaround + e.answerAirtime(mode) + slack)
+		}
+	}
+	p.nextID++
+	if burst != nil {
+		c.data = uint8(len(burst.pieces))
+		burst.id = c.id
+	} else {
+		p.bare = bareBurst{true, c.id, mode}
+		if wanted {
+			e.stats.Bursts.Polls++
+		}
+	}
+	e.current = current{kind: unicast, peer: p, burst: burst, id: c.id, wanted: wanted}
+	e.emit(mode, dst)
+	return true
+}
+
+// buildFlood makes a burst of broadcast packets.
+func (e *Engine) buildFlood(now time.Time, dst *phy.Burst) bool {
+	p := e.all
+	mode, worst := e.floodMode()
+	c := &e.control
+	*c = control{kind: flooded, src: e.address, dst: broadcast, epoch: e.cfg.Epoch, id: p.nextID, heard: c.heard[:0]}
+	burst := e.fill(now, p, mode, headOctets, max(worst, floodLoss))
+	if burst == nil {
+		return false
+	}
+	c.data, c.base = uint8(len(burst.pieces)), p.base()
+	p.nextID++
+	e.current = current{kind: flooded, peer: p, burst: burst, id: c.id}
+	e.emit(mode, dst)
+	return true
+}
+
+// floodLoss is the share of lost frames that broadcast bursts are protected
+// against at least: nobody asks for them again.
+const floodLoss = 0.15
+
+// floodMode is the index of the mode that every live peer is expected to
+// receive, and the largest loss that one of them reports.
+func (e *Engine) floodMode() (mode int, loss float64) {
+	mode = e.basicMode()
+	for _, p := range e.peers {
+		if p.live() {
+			mode = min(mode, e.sendMode(p))
+			loss = max(loss, p.tx.loss)
+		}
+	}
+	return mode, loss
+}
+
+// emit completes the burst in e.control and e.frames.
+func (e *Engine) emit(mode int, dst *phy.Burst) {
+	e.block = e.control.appendTo(e.block[:0], e.cfg.Caps.MaxControl)
+	*dst = phy.Burst{MCS: e.modes[mode].MCS, Control: e.block, Frames: e.frames}
+	e.current.active = true
+	e.current.airtime = e.cfg.Airtime(dst)
+	if b := e.current.burst; b != nil {
+		b.airtime, b.mode = e.current.airtime, mode
+		b.parity = len(e.frames) - len(b.pieces)
+	}
+}
+
+// resolve settles what became of a burst; heard is nil when it was lost whole.
+func (e *Engine) resolve(p *peer, b *sentBurst, heard *heardBurst) {
+	lost := 0
+	for i, pieces := range b.pieces {
+		ok := heard != nil && heard.has(i)
+		if !ok {
+			lost++
+			e.stats.Frames.Repeated++
+			p.stats.Repeated++
+		}
+		for _, x := range pieces {
+			switch pkt := x.pkt; {
+			case pkt.done || pkt.void != x.void:
+			case ok:
+				e.acknowledge(p, pkt, x)
+			default:
+				if pkt.tries == 0 || pkt.failed != b.id {
+					pkt.tries++
+					pkt.failed = b.id
+				}
+				pkt.todo = pkt.todo.add(x.from, x.to)
+				for _, a := range pkt.acked {
+					pkt.todo = pkt.todo.remove(a.from, a.to)
+				}
+				p.activate(pkt.flow)
+			}
+		}
+	}
+	if heard != nil {
+		p.tx.outcome(b.mode, len(b.pieces), lost)
+	}
+	p.trim()
+}
+
+func (e *Engine) acknowledge(p *peer, pkt *packet, x piece) {
+	pkt.todo = pkt.todo.remove(x.from, x.to)
+	pkt.acked = pkt.acked.add(x.from, x.to)
+	if pkt.acked.covers(pkt.size()) {
+		p.stats.OctetsOut += uint64(len(pkt.data))
+		e.finish(p, pkt)
+	}
+}
+
+// takeReport learns what arrived at p, and how.
+func (e *Engine) takeReport(p *peer, c *control) {
+	if c.peerEpoch != e.cfg.Epoch {
+		return // it has not noticed our restart
+	}
+	e.hearsUs(p)
+	e.takeWish(p, c.want, c.snr)
+	p.tx.loss = float64(c.loss) / 255
+	if c.flags&flagHeard == 0 {
+		return
+	}
+	if int8(c.newest-p.freshID) >= 0 {
+		p.freshSeq = false
+	}
+	// What it has been told of needs no entry any longer. It may have been left
+	// out for want of room since, which costs a repetition.
+	p.in.history = slices.DeleteFunc(p.in.history, func(h heardBurst) bool { return h.told && int8(c.newest-h.toldIn) >= 0 })
+	if p.bare.open && p.bare.id == c.newest {
+		p.bare.open = false
+		p.tx.ceiling.succeed(p.bare.mode)
+	}
+	kept := p.outstanding[:0]
+	for _, b := range p.outstanding {
+		var entry *heardBurst
+		for i := range c.heard {
+			if c.heard[i].id == b.id {
+				entry = &c.heard[i]
+			}
+		}
+		if entry == nil && int8(b.id-c.newest) > 0 {
+			kept = append(kept, b) // it may not have heard it yet
+			continue
+		}
+		e.resolve(p, b, entry)
+	}
+	clear(p.outstanding[len(kept):])
+	p.outstanding = kept
+}
+
+// BurstSent tells that the burst of the last NextBurst has left, or that the PHY
+// could not send it.
+func (e *Engine) BurstSent(now time.Time, err error) {
+	c := e.current
+	if !c.active {
+		return
+	}
+	e.current = current{}
+	if err != nil {
+		e.stats.Bursts.Failed++
+		if c.burst != nil {
+			e.resolve(c.peer, c.burst, nil)
+		}
+		e.sendFailed(now)
+		return
+	}
+	e.stats.Bursts.Sent++
+	e.stats.Airtime.Sent += c.airtime
+	if c.burst != nil {
+		e.stats.Frames.Sent += uint64(len(c.burst.pieces) + c.burst.parity)
+		e.stats.Frames.Parity += uint64(c.burst.parity)
+		c.burst.at = now
+	}
+	switch {
+	case c.kind == flooded:
+		for _, pieces := range c.burst.pieces {
+			for _, x := range pieces {
+				if !x.pkt.done && x.void == x.pkt.void {
+					e.acknowledge(c.peer, x.pkt, x)
+				}
+			}
+		}
+		c.peer.trim()
+	case c.burst != nil:
+		c.peer.outstanding = append(c.peer.outstanding, c.burst)
+	}
+	e.burstLeft(now, &c)
+}

@@ -1,0 +1,117 @@
+package link
+
+import (
+	"net/netip"
+	"time"
+)
+
+// Stats is a snapshot of an Engine: plain data, counted since New.
+type Stats struct {
+	Station string `json:"station"`
+	Address uint16 `json:"address"`
+	Epoch   uint16 `json:"epoch"`
+	Up      bool   `json:"up"`
+
+	Bursts  BurstStats   `json:"bursts"`
+	Frames  FrameStats   `json:"frames"`
+	Packets PacketStats  `json:"packets"`
+	Hostile HostileStats `json:"hostile"`
+	Airtime AirtimeStats `json:"airtime"`
+	Queue   QueueStats   `json:"queue"`
+	Peers   []PeerStats  `json:"peers"` // by address
+}
+
+// BurstStats counts bursts.
+type BurstStats struct {
+	Sent     uint64 `json:"sent"`
+	Failed   uint64 `json:"failed"`   // the PHY refused them
+	Received uint64 `json:"received"` // with a control block that could be read
+	Missed   uint64 `json:"missed"`   // heard, but header or control block was lost
+	Foreign  uint64 `json:"foreign"`  // addressed to other stations
+	Beacons  uint64 `json:"beacons"`  // sent
+	Polls    uint64 `json:"polls"`    // sent
+	Silence  uint64 `json:"silence"`  // answers that did not come
+}
+
+// FrameStats counts frames of bursts for this station or from it.
+type FrameStats struct {
+	Sent     uint64 `json:"sent"`     // parity included
+	Parity   uint64 `json:"parity"`   // sent
+	Received uint64 `json:"received"` // whole
+	Failed   uint64 `json:"failed"`   // failed their check
+	Repaired uint64 `json:"repaired"` // data frames rebuilt from parity
+	Repeated uint64 `json:"repeated"` // data frames sent whose content has to be sent again
+}
+
+// PacketStats counts packets of the host.
+type PacketStats struct {
+	In         uint64       `json:"in"`  // taken from the host
+	Out        uint64       `json:"out"` // given to the host
+	InOctets   uint64       `json:"in_octets"`
+	OutOctets  uint64       `json:"out_octets"`
+	Duplicates uint64       `json:"duplicates"` // fragments received again
+	Dropped    DroppedStats `json:"dropped"`
+}
+
+// DroppedStats counts packets that were lost on purpose, by reason.
+type DroppedStats struct {
+	QueueFull  uint64 `json:"queue_full"`
+	Invalid    uint64 `json:"invalid"`    // not IP, or longer than the MTU
+	Unroutable uint64 `json:"unroutable"` // no station is known for the destination
+	Expired    uint64 `json:"expired"`    // waited too long for their station or their turn
+	GivenUp    uint64 `json:"given_up"`   // sent as often as their class allows
+	Incomplete uint64 `json:"incomplete"` // received in part, then abandoned by their sender
+	Overflow   uint64 `json:"overflow"`   // the host did not take them
+}
+
+// HostileStats counts what no station of this protocol sends in good order.
+type HostileStats struct {
+	Malformed uint64 `json:"malformed"`  // control blocks, beacons and frames that do not parse
+	Replayed  uint64 `json:"replayed"`   // bursts heard before
+	Conflicts uint64 `json:"conflicts"`  // stations that used our address
+	StuckBusy uint64 `json:"stuck_busy"` // times that the medium was taken for long without a burst
+	Lost      uint64 `json:"lost"`       // samples or edges that the device lost
+}
+
+// AirtimeStats sums up time on the medium.
+type AirtimeStats struct {
+	Sent time.Duration `json:"sent_ns"` // own bursts
+	Busy time.Duration `json:"busy_ns"` // carrier sensed
+}
+
+// QueueStats tells what waits to be sent or acknowledged.
+type QueueStats struct {
+	Packets int `json:"packets"`
+	Octets  int `json:"octets"`
+}
+
+// PeerStats tells of one station heard.
+type PeerStats struct {
+	Name      string         `json:"name"` // empty until its beacon was read
+	Address   uint16         `json:"address"`
+	Addresses []netip.Prefix `json:"addresses"`
+	State     PeerState      `json:"state"`
+	LastHeard time.Time      `json:"last_heard"`
+	SNR       *float64       `json:"snr_db"`          // of its bursts here; nil: not measured
+	SNRThere  *float64       `json:"snr_there_db"`    // of ours there, as it reports
+	MCSOut    uint8          `json:"mcs_out"`         // in which we send to it
+	MCSIn     uint8          `json:"mcs_in"`          // in which we ask it to send
+	RTT       time.Duration  `json:"rtt_ns"`          // from the end of a burst to the begin of its answer, smoothed
+	Loss      float64        `json:"loss"`            // share of its frames lost here before repair, smoothed
+	LossThere float64        `json:"loss_there"`      // share of ours lost there, as it reports
+	Repaired  uint64         `json:"frames_repaired"` // its frames rebuilt here
+	Repeated  uint64         `json:"frames_repeated"` // ours that it did not receive
+	OctetsOut uint64         `json:"octets_out"`      // of packets that it acknowledged
+	OctetsIn  uint64         `json:"octets_in"`       // of its packets given to the host
+	Restarts  uint64         `json:"restarts"`
+}
+
+// PeerState is how far a peer is known.
+type PeerState string
+
+// The states of a peer.
+const (
+	PeerHeard PeerState = "heard" // we hear it; whether it hears us is not known
+	PeerUp    PeerState = "up"    // it hears us too
+	PeerDown  PeerState = "down"  // silent for about three beacon intervals
+)

@@ -1,0 +1,540 @@
+package link
+
+import (
+	"bytes"
+	"encoding/hex"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"lightsong/phy"
+)
+
+var update = flag.Bool("update", false, "write the test vectors anew")
+
+// vectors are those of docs/wire-link.md.
+func vectors() []struct{ name, hex string } {
+	var out []struct{ name, hex string }
+	add := func(name string, p []byte) {
+		out = append(out, struct{ name, hex string }{name, hex.EncodeToString(p)})
+	}
+	c := control{kind: unicast, flags: flagWanted | flagFresh | flagReport, src: 0x0102, dst: 0x0304, epoch: 0xbeef, id: 7, data: 3, nav: 13, base: 0x1234,
+		peerEpoch: 0xcafe, want: 5, snr: toSNR(17.5), loss: 26}
+	add("control: data, an answer is wanted, nothing heard yet", c.appendTo(nil, 63))
+	c = control{kind: unicast, flags: flagAnswer | flagReport | flagHeard, src: 0x0304, dst: 0x0102, epoch: 0xcafe, id: 200, base: 0x8000,
+		peerEpoch: 0xbeef, newest: 8, want: noMCS, snr: noSNR,
+		heard: []heardBurst{{id: 8}, {id: 7, n: 1, ok: [16]byte{0xa0}}}}
+	add("control: acknowledgement of burst 8 whole and of frames 0 and 2 of burst 7", c.appendTo(nil, 63))
+	c = control{kind: beaconed, src: 0x0102, dst: broadcast, epoch: 0xbeef, data: 1}
+	add("control: beacon in one frame", c.appendTo(nil, 63))
+	b := beacon{interval: 20, name: "alpha",
+		prefixes: []netip.Prefix{netip.MustParsePrefix("10.73.0.1/24"), netip.MustParsePrefix("fd73::1/64")},
+		heard:    []neighbour{{0x0304, toSNR(-3), 2}}}
+	add("beacon: alpha, two addresses, one neighbour", b.appendTo(nil))
+	f := fragment{seq: 0x1234, first: true, last: true, pred: 1, body: []byte("whole")}
+	add("fragment: whole packet, predecessor 1 back, in a frame of 16", f.appendTo(nil, 16))
+	f = fragment{seq: 0x1234, first: true, pred: 300, body: []byte("begin")}
+	add("fragment: begin of a packet that fills its frame, predecessor 300 back", f.appendTo(nil, 10))
+	f = fragment{seq: 0x1234, last: true, offset: 1000, body: []byte("end")}
+	add("fragment: end of a packet from octet 1000", f.appendTo(nil, 16))
+	f = fragment{seq: 0x1235, first: true, last: true}
+	add("fragment: void", f.appendTo(nil, 16))
+	return out
+}
+
+func TestVectors(t *testing.T) {
+	var text strings.Builder
+	for _, v := range vectors() {
+		fmt.Fprintf(&text, "%s\n    %s\n", v.name, v.hex)
+	}
+	path := filepath.Join("testdata", "wire.txt")
+	if *update {
+		if err := os.MkdirAll("testdata", 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(text.String()), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if text.String() != string(want) {
+		t.Errorf("the wire format has changed:\n%swant\n%s", text.String(), want)
+	}
+	doc, err := os.ReadFile(filepath.Join("..", "docs", "wire-link.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, v := range vectors() {
+		if !bytes.Contains(doc, []byte(v.hex)) {
+			t.Errorf("docs/wire-link.md lacks the vector of %s: %s", v.name, v.hex)
+		}
+	}
+}
+
+func TestControlRoundTrip(t *testing.T) {
+	r := rand.New(rand.NewPCG(testSeed, 2))
+	for range 2000 {
+		c := control{
+			kind: kind(r.IntN(3)), src: uint16(1 + r.IntN(0xfffe)), dst: uint16(1 + r.IntN(0xfffe)), epoch: uint16(r.Uint32()),
+			id: uint8(r.Uint32()), data: uint8(r.IntN(maxData + 1)), nav: uint8(r.Uint32()), base: uint16(r.Uint32()),
+			flags: uint8(r.Uint32()) & (flagWanted | flagAnswer | flagFresh | flagStranger),
+			heard: []heardBurst{},
+		}
+		if c.kind != unicast {
+			c.dst = broadcast
+		} else {
+			c.flags |= flagReport | flagHeard
+			c.peerEpoch, c.newest, c.want, c.snr, c.loss = uint16(r.Uint32()), uint8(r.Uint32()), uint8(r.Uint32()), int8(r.Uint32()), uint8(r.Uint32())
+			for range r.IntN(historySize + 1) {
+				h := heardBurst{id: uint8(r.Uint32()), n: uint8(r.IntN(3))}
+				for i := range h.n {
+					h.ok[i] = byte(r.Uint32())
+				}
+				c.heard = append(c.heard, h)
+			}
+		}
+		p := c.appendTo(nil, 63)
+		var got control
+		if !got.parse(p) {
+			t.Fatalf("seed %d: %+v does not parse", testSeed, c)
+		}
+		if got.heard == nil {
+			got.heard = []heardBurst{}
+		}
+		if !reflect.DeepEqual(got, c) {
+			t.Fatalf("seed %d: got %+v, want %+v", testSeed, got, c)
+		}
+		for n := range p {
+			if got.parse(p[:n]) && n < headOctets {
+				t.Fatalf("a block of %d octets parses", n)
+			}
+		}
+	}
+}
+
+// TestReportFits: four full bursts with losses exceed the block; the newest are
+// kept.
+func TestReportFits(t *testing.T) {
+	c := control{kind: unicast, src: 1, dst: 2, flags: flagReport | flagHeard}
+	for i := range historySize {
+		c.heard = append(c.heard, heardBurst{id: uint8(9 - i), n: maxData / 8})
+	}
+	p := c.appendTo(nil, 63)
+	var got control
+	if !got.parse(p) || len(p) > 63 || len(got.heard) != 2 || got.heard[0].id != 9 {
+		t.Errorf("%d octets, %d entries", len(p), len(got.heard))
+	}
+	if p = c.appendTo(nil, minControl); !got.parse(p) || len(got.heard) != 1 {
+		t.Errorf("the smallest block has %d entries, want 1", len(got.heard))
+	}
+}
+
+func TestBeaconRoundTrip(t *testing.T) {
+	long := beacon{interval: 255, name: strings.Repeat("ä", 16)}
+	for i := range maxPrefixes {
+		long.prefixes = append(long.prefixes, netip.PrefixFrom(netip.AddrFrom16([16]byte{15: byte(i)}), 128-i))
+	}
+	for i := range maxHeard {
+		long.heard = append(long.heard, neighbour{uint16(i), int8(-i), uint8(i)})
+	}
+	for _, want := range []beacon{
+		{interval: 1, name: "x"},
+		{interval: 9, name: "b", prefixes: []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("255.1.2.3/32"), netip.MustParsePrefix("::/0")}},
+		long,
+	} {
+		p := want.appendTo(nil)
+		var got beacon
+		if !got.parse(append(bytes.Clone(p), 0, 0, 0)) || !reflect.DeepEqual(got, want) {
+			t.Errorf("got %+v, want %+v", got, want)
+		}
+		for n := range p {
+			if got.parse(p[:n]) {
+				t.Errorf("%q: %d of %d octets parse", want.name, n, len(p))
+			}
+		}
+	}
+}
+
+func TestFragmentRoundTrip(t *testing.T) {
+	r := rand.New(rand.NewPCG(testSeed, 3))
+	for range 20000 {
+		f := fragment{seq: uint16(r.Uint32()), first: r.IntN(2) == 0, last: r.IntN(2) == 0}
+		if f.first {
+			f.pred = uint16(r.IntN(window))
+		} else {
+			f.offset = 1 + r.IntN(5000)
+		}
+		total := 1 + r.IntN(60)
+		room := 1 + r.IntN(60)
+		n, ok := fitFragment(f.headOctets(), total, room)
+		if !ok {
+			if room > f.headOctets()+2 && total > 1 {
+				t.Fatalf("%d of %d octets do not fit into %d", total, f.headOctets(), room)
+			}
+			continue
+		}
+		f.body = make([]byte, n)
+		for i := range f.body {
+			f.body[i] = byte(r.Uint32())
+		}
+		p := f.appendTo(nil, room)
+		if n < 1 || len(p) > room {
+			t.Fatalf("%d octets in a room of %d", len(p), room)
+		}
+		p = append(p, make([]byte, room-len(p))...)
+		got, rest, done, ok := nextFragment(p)
+		if !ok || done || !reflect.DeepEqual(got, f) {
+			t.Fatalf("seed %d: got %+v, want %+v", testSeed, got, f)
+		}
+		if _, _, done, ok = nextFragment(rest); !ok || !done {
+			t.Fatalf("padding is read as a fragment")
+		}
+	}
+}
+
+// TestSpans checks the set of octets against one that is made of single octets.
+func TestSpans(t *testing.T) {
+	r := rand.New(rand.NewPCG(testSeed, 4))
+	for range 300 {
+		var s spans
+		var want [40]bool
+		for range 40 {
+			from := r.IntN(40)
+			to := from + r.IntN(41-from)
+			adding := r.IntN(2) == 0
+			if adding {
+				s = s.add(from, to)
+			} else {
+				s = s.remove(from, to)
+			}
+			for i := from; i < to; i++ {
+				want[i] = adding
+			}
+			var got [40]bool
+			for i, v := range s {
+				if v.from >= v.to || i > 0 && v.from <= s[i-1].to {
+					t.Fatalf("seed %d: %v is not in order", testSeed, s)
+				}
+				for j := v.from; j < v.to; j++ {
+					got[j] = true
+				}
+			}
+			if got != want {
+				t.Fatalf("seed %d: %v after [%d, %d) %v", testSeed, s, from, to, adding)
+			}
+		}
+	}
+}
+
+func TestFlows(t *testing.T) {
+	a, b := netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("10.0.0.2")
+	hash := func(p []byte) uint32 {
+		h, ok := parseIP(p)
+		if !ok {
+			t.Fatalf("%x does not parse", p)
+		}
+		return h.flow
+	}
+	v6 := func(chain []byte, ports ...byte) []byte {
+		p := append(make([]byte, 40), chain...)
+		p[0], p[6] = 0x60, protoHopByHop
+		p = append(p, ports...)
+		p[5] = byte(len(p) - 40)
+		return p
+	}
+	hop := []byte{protoUDP, 0, 0, 0, 0, 0, 0, 0}
+	for _, c := range []struct {
+		name string
+		x, y []byte
+		same bool
+	}{
+		{"same ports", udp(a, b, 1, 0, 50), udp(a, b, 1, 1, 99), true},
+		{"other ports", udp(a, b, 1, 0, 50), udp(a, b, 2, 0, 50), false},
+		{"other protocol", udp(a, b, 1, 0, 50), ipv4(protoTCP, a, b, 1, 0, 50), false},
+		{"other direction", udp(a, b, 1, 0, 50), udp(b, a, 1, 0, 50), false},
+		{"IPv6 behind an extension header", v6(hop, 0, 1, 0, 2, 0, 0), v6(hop, 0, 1, 0, 2, 7, 7), true},
+		{"IPv6 other ports behind it", v6(hop, 0, 1, 0, 2), v6(hop, 0, 1, 0, 3), false},
+		{"IPv6 fragments have no ports", v6([]byte{protoFragment, 0, 0, 0, 0, 0, 0, 0, protoUDP, 0, 0, 9, 0, 0, 0, 1}, 1, 2), v6([]byte{protoFragment, 0, 0, 0, 0, 0, 0, 0, protoUDP, 0, 0, 9, 0, 0, 0, 1}, 3, 4), true},
+	} {
+		if got := hash(c.x) == hash(c.y); got != c.same {
+			t.Errorf("%s: same flow %v, want %v", c.name, got, c.same)
+		}
+	}
+}
+
+// TestParity holds the number of parity frames against the binomial
+// distribution: with m frames for the mean and half a standard deviation, Φ(−0.5)
+// = 31 % of bursts need a repetition, a little more where n is small; where m is
+// not bounded by k.
+func TestParity(t *testing.T) {
+	if got := parity(10, 0.01); got != 0 {
+		t.Errorf("a clean medium costs %d parity frames", got)
+	}
+	for _, loss := range []float64{0.05, 0.1, 0.2, 0.3} {
+		for k := 2; k <= maxData; k++ {
+			m := parity(k, loss)
+			if m < 1 || m > k {
+				t.Fatalf("%d parity frames for %d", m, k)
+			}
+			if m == k {
+				continue
+			}
+			n := k + m
+			p := 1.0 // P(more than m of n lost) by the recurrence of the binomial
+			for range n {
+				p *= 1 - loss
+			}
+			ok := p
+			for i := 1; i <= m; i++ {
+				p *= float64(n-i+1) / float64(i) * loss / (1 - loss)
+				ok += p
+			}
+			if fails := 1 - ok; fails > 0.4 {
+				t.Errorf("k %d, loss %.2f: %d parity frames fail with %.2f", k, loss, m, fails)
+			}
+		}
+	}
+}
+
+func TestRate(t *testing.T) {
+	m := newModes([]phy.Mode{
+		{MCS: 0, NetBPS: 100, SNRdB: -10},
+		{MCS: 1, NetBPS: 500, SNRdB: 8}, // beaten by the next
+		{MCS: 2, NetBPS: 1000, SNRdB: 0},
+		{MCS: 3, NetBPS: 4000, SNRdB: 10},
+	})
+	if len(m) != 3 || m[1].MCS != 2 || m.index(1) != 0 || m.index(3) != 2 {
+		t.Fatalf("modes %+v", m)
+	}
+	r := newReception(3)
+	if _, ok := r.want(m); ok {
+		t.Error("a wish before anything was heard")
+	}
+	r.heard(12, 1)
+	if i, _ := r.want(m); i != 1 {
+		t.Errorf("12 dB with a margin of %.0f: mode %d, want 1", startMargin, i)
+	}
+	for range 40 {
+		r.frames(10, 0, true)
+	}
+	if i, _ := r.want(m); i != 2 || r.margin != minMargin {
+		t.Errorf("after success: mode %d with margin %.1f", i, r.margin)
+	}
+	for range 5 {
+		r.frames(10, 10, true)
+	}
+	if i, _ := r.want(m); i != 1 {
+		t.Errorf("after loss: mode %d with margin %.1f", i, r.margin)
+	}
+	// The outer loop rests where the loss is targetLoss.
+	before := r.margin
+	for range 10 {
+		r.frames(10, 1, true)
+	}
+	if d := r.margin - before; d > 1e-9 || d < -1e-9 {
+		t.Errorf("margin moved by %.3f dB at the loss it aims at", d)
+	}
+	tx := newTransmission(1)
+	if got := tx.index(m, 2); got != 1 {
+		t.Errorf("first contact in mode %d", got)
+	}
+	tx.want = 2
+	tx.outcome(1, 10, 0)
+	if got := tx.index(m, 0); got != 2 {
+		t.Errorf("mode %d after success", got)
+	}
+	tx.outcome(2, 10, 0) // no trial any longer
+	tx.loss = 0.9
+	tx.outcome(2, 10, 10)
+	if got := tx.index(m, 0); got != 2 {
+		t.Errorf("mode %d after one bad burst", got)
+	}
+	tx.outcome(2, 10, 10)
+	if got := tx.index(m, 0); got != 0 {
+		t.Errorf("mode %d after two bad bursts", got)
+	}
+}
+
+// TestCeiling: a mode that always fails is tried the later, the more often it
+// has failed.
+func TestCeiling(t *testing.T) {
+	tx := newTransmission(1)
+	tx.want = 3
+	m := make(modes, 4)
+	var trials []int
+	for burst := range 200 {
+		mode := tx.index(m, 0)
+		if mode == 2 {
+			trials = append(trials, burst)
+			tx.outcome(mode, 10, 10)
+		} else {
+			tx.outcome(mode, 10, 0)
+		}
+	}
+	if want := []int{1, 2, 5, 6, 11, 12, 21, 22, 39, 40, 73, 74, 139, 140}; !slices.Equal(trials, want) {
+		t.Errorf("trials at bursts %v, want %v", trials, want)
+	}
+}
+
+func FuzzControl(f *testing.F) {
+	for _, v := range vectors() {
+		p, _ := hex.DecodeString(v.hex)
+		f.Add(p)
+	}
+	f.Fuzz(func(t *testing.T, p []byte) {
+		var c control
+		if c.parse(p) {
+			if again := c.appendTo(nil, len(p)); !bytes.Equal(again, p) {
+				t.Errorf("%x is written as %x", p, again)
+			}
+		}
+		var b beacon
+		if b.parse(p) {
+			var again beacon
+			if !again.parse(b.appendTo(nil)) || !reflect.DeepEqual(again, b) {
+				t.Errorf("%+v is read as %+v", b, again)
+			}
+		}
+		for rest := p; ; {
+			g, more, done, ok := nextFragment(rest)
+			if done || !ok {
+				break
+			}
+			if len(more) >= len(rest) || g.offset+len(g.body) > MaxMTU {
+				t.Fatalf("fragment %+v of %x", g, rest)
+			}
+			rest = more
+		}
+		parseIP(p)
+	})
+}
+
+// FuzzEngine feeds an Engine bursts made of the input: control blocks that are
+// valid but for what the fuzzer changes, and frames. It must neither panic nor
+// keep more than its bounds, and its deadline must move on.
+func FuzzEngine(f *testing.F) {
+	for _, v := range vectors() {
+		p, _ := hex.DecodeString(v.hex)
+		f.Add(append([]byte{1, byte(len(p)), 0}, p...))
+	}
+	f.Add(bytes.Repeat([]byte{5, 20, 3, 0x10, 1, 2, 0, 7, 9, 9, 1, 0x19, 2, 0, 0, 5, 1, 1, 5}, 20))
+	f.Fuzz(func(t *testing.T, in []byte) {
+		now := time.Unix(1000, 0)
+		e, err := New(Config{
+			Name: "fuzz", Address: 7, Epoch: 1, Seed: 1, Prefixes: []netip.Prefix{netip.MustParsePrefix("10.0.0.1/24")},
+			Caps:    phy.Caps{Modes: testModes, Turnaround: 50 * time.Millisecond, MaxFrames: 255, MaxControl: 63, FullDuplex: len(in)%2 == 1},
+			Airtime: modelAirtime(testModes),
+		}, now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		take := func(n int) []byte {
+			n = min(n, len(in))
+			p := in[:n]
+			in = in[n:]
+			return p
+		}
+		var burst phy.Burst
+		var buf [MaxMTU]byte
+		for range 200 {
+			head := take(3)
+			if len(head) < 3 {
+				break
+			}
+			now = now.Add(time.Duration(head[0]>>3) * 37 * time.Millisecond)
+			ev := phy.Event{Kind: phy.Received, Quality: phy.Quality{SNR: float64(int8(head[2]))}}
+			switch head[0] & 7 {
+			case 0:
+				ev.Kind = phy.EventKind(head[1])
+				ev.Until, ev.Samples = time.Duration(int8(head[2]))*time.Second, int64(int8(head[2]))
+			case 1: // random control
+				ev.Burst.Control = take(int(head[1]))
+			case 2:
+				to := netip.AddrFrom4([4]byte{10, 0, 0, head[1]})
+				_ = e.EnqueuePacket(now, udp(netip.AddrFrom4([4]byte{10, 0, 0, 1}), to, 1, int(head[2]), 40+int(head[2])*4))
+				continue
+			case 3:
+				if e.current.active {
+					e.BurstSent(now, nil)
+				}
+				continue
+			default: // valid control with random fields
+				p := take(12)
+				if len(p) < 12 {
+					break
+				}
+				c := control{kind: kind(head[0] & 1), src: uint16(p[0]%8 + 1), dst: 7, epoch: uint16(p[1] % 3), id: p[2], flags: p[3] & knownFlags, data: p[4] % 5, nav: p[5], base: uint16(p[6]) << 8,
+					peerEpoch: 1, newest: p[7], want: p[8] % 8, snr: int8(p[9]), loss: p[10]}
+				if head[0]&7 == 7 {
+					c.kind = beaconed
+				}
+				if c.kind != unicast {
+					c.dst, c.flags = broadcast, c.flags&^(flagReport|flagHeard)
+				}
+				if c.flags&flagHeard != 0 && c.flags&flagReport != 0 {
+					c.heard = []heardBurst{{id: p[7], n: p[11] % 3, ok: [16]byte{p[2], p[3]}}}
+				}
+				ev.Burst.Control = c.appendTo(nil, 63)
+				for range int(c.data) + int(p[11]>>6) {
+					frame := take(int(head[1])%40 + 1)
+					if len(frame) == int(head[1])%40+1 && frame[0] != 0xff {
+						ev.Burst.Frames = append(ev.Burst.Frames, slices.Clone(frame))
+					} else {
+						ev.Burst.Frames = append(ev.Burst.Frames, nil)
+					}
+				}
+			}
+			e.HandleEvent(now, &ev)
+			for {
+				if _, ok := e.NextPacket(buf[:]); !ok {
+					break
+				}
+			}
+			if !e.NextBurst(now, &burst) {
+				if at, ok := e.Deadline(); ok && !at.After(now) {
+					t.Fatalf("deadline %v ago and nothing to send", now.Sub(at))
+				}
+			} else if len(burst.Control) > 63 || len(burst.Frames) > 255 {
+				t.Fatalf("burst of %d octets of control and %d frames", len(burst.Control), len(burst.Frames))
+			}
+		}
+		if len(e.peers) > maxPeers || e.rxSize < 0 || e.rxSize > maxRxOctets+maxPeers*(MaxMTU+assemblyCost) || e.queued.Octets < 0 || e.queued.Packets < 0 {
+			t.Fatalf("%d peers, %d octets in part, queue %+v", len(e.peers), e.rxSize, e.queued)
+		}
+	})
+}
+
+// BenchmarkExchange is one burst of 7 frames with its acknowledgement, both
+// engines: what a link in steady flow costs beside its modem.
+func BenchmarkExchange(b *testing.B) {
+	for _, loss := range []float64{0, 0.2} {
+		b.Run(fmt.Sprintf("loss %.0f%%", loss*100), func(b *testing.B) {
+			m := newMedium(b, testSeed)
+			x, y := m.add("alpha", nil), m.add("beta", nil)
+			m.meet()
+			m.frameLoss = loss
+			b.ReportAllocs()
+			start, number := m.bursts, 0
+			for b.Loop() {
+				for x.engine.CanEnqueue() && x.engine.queued.Octets < 8000 {
+					m.send(x, ipv4(protoTCP, x.addr, y.addr, 1, number, 1280))
+					number++
+				}
+				m.run(2*time.Second, nil)
+				y.got = y.got[:0]
+			}
+			b.ReportMetric(float64(m.bursts-start)/float64(b.N), "bursts/op")
+		})
+	}
+}

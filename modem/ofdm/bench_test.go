@@ -1,0 +1,308 @@
+package ofdm
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"testing"
+
+	"lightsong/modem"
+)
+
+// threshold is the lowest SNR, in steps of 0.25 dB, from which 90 % of a mode's
+// full frames are received over white noise and 40 ppm of skew, on the scale of
+// Mode.SNRdB.
+func threshold(b *testing.B, s *station, m modem.Mode) float64 {
+	frames := max(1, min(typicalFrames, int(typicalSeconds*m.NetBPS/8/float64(m.FrameOctets)+0.5)))
+	bursts := max(3, (48+frames-1)/frames)
+	if m.NetBPS < 300 {
+		bursts = 20
+	}
+	backOff := usualLevel - levelDBFS(s.mod.prof.modes[m.MCS].bits)
+	good := func(snr float64) bool {
+		rng := rand.New(rand.NewPCG(7, uint64(m.MCS)))
+		o := s.send(b, path{snr: snr, ppm: 40}, int(m.MCS), bursts, frames, m.FrameOctets, 16, rng)
+		return o.share() >= 0.9
+	}
+	snr := math.Round(4*(m.SNRdB-backOff)) / 4
+	for good(snr) {
+		snr -= 1
+	}
+	for step := 1.; step >= 0.25; step /= 2 {
+		for !good(snr) {
+			snr += step
+		}
+		if step > 0.25 {
+			snr -= step / 2
+		}
+	}
+	return snr + backOff
+}
+
+// BenchmarkModeTable measures the SNR of the tables in profile.go:
+//
+//	go test -run '^$' -bench ModeTable/cable -benchtime 1x -timeout 0 ./modem/ofdm
+//
+// Beside it stands the gap to Shannon's limit for the net bit rate in the
+// occupied band, everything counted.
+func BenchmarkModeTable(b *testing.B) {
+	for _, p := range profiles {
+		for _, m := range Modes(p.name, 48000) {
+			b.Run(fmt.Sprintf("%s/%d", p.name, m.MCS), func(b *testing.B) {
+				s := newStation(b, p.name, 48000)
+				for range b.N {
+					snr := threshold(b, s, m)
+					sent := snr - usualLevel + levelDBFS(p.modes[m.MCS].bits)
+					b.ReportMetric(snr, "dB")
+					b.ReportMetric(m.SNRdB, "table-dB")
+					b.ReportMetric(m.NetBPS, "bit/s")
+					b.ReportMetric(sent-shannon(m.NetBPS, m.BandwidthHz), "gap-dB")
+				}
+			})
+		}
+	}
+}
+
+// shannon is the SNR over 0…24 kHz at which a band holds bps bit/s at most.
+func shannon(bps, band float64) float64 {
+	return 10*math.Log10(math.Pow(2, bps/band)-1) + 10*math.Log10(band/24000)
+}
+
+// BenchmarkFigures measures what README says, each over fresh noise:
+//
+//	go test -run '^$' -bench Figures -benchtime 1x -timeout 0 ./modem/ofdm
+//
+// goodput is payload delivered over time on the air, everything counted; ebn0
+// the energy of everything sent over the payload bits sent.
+func BenchmarkFigures(b *testing.B) {
+	clean := path{snr: 60, ppm: 40, highHz: 20, bits: 16}
+	roomA := path{snr: 20, ppm: 80, roomFor: roomOf(0.3, 3, 48000)}
+	roomB := path{snr: 20, ppm: 80, roomFor: roomOf(0.5, -3, 48000)}
+	noise := func(snr float64) path { return path{snr: snr, ppm: 40} }
+	// Of all modes the fastest that delivers 90 % is shown.
+	for _, l := range []struct {
+		name                            string
+		profile                         string
+		path                            path
+		frames, octets, control, bursts int
+	}{
+		{"1-cable-60dB-bulk", "cable", clean, 180, 1024, 8, 2},
+		{"3-cable-37dB-bulk", "cable", noise(37), 130, 1024, 8, 2},
+		{"3-cable-22dB-bulk", "cable", noise(22), 80, 1024, 8, 2},
+		{"3-cable-12dB-bulk", "cable", noise(12), 48, 1024, 8, 2},
+		{"3-cable-5dB-bulk", "cable", noise(5), 22, 1024, 8, 3},
+		{"3-cable-60dB-1000B", "cable", clean, 1, 1000, 0, 40},
+		{"9-cable-60dB-64B", "cable", clean, 1, 64, 0, 40},
+		{"5-awgn-19dB", "cable", noise(-19), 1, 144, 0, 40},
+		{"6-roomA-1000B", "air", roomA, 1, 1000, 0, 40},
+		{"6-roomA-40kB", "air", roomA, 40, 1000, 0, 10},
+		{"7-roomB-1000B", "air", roomB, 1, 1000, 0, 40},
+		{"7-roomB-40kB", "air", roomB, 40, 1000, 0, 10},
+		{"7-robust-RT0.6-0dB", "air", path{snr: 0, ppm: 80, roomFor: roomOf(0.6, -3, 48000)}, 1, 384, 0, 40},
+		{"7-robust-RT1.0-3dB", "air", path{snr: 3, ppm: 80, roomFor: roomOf(1, -6, 48000)}, 1, 384, 0, 40},
+		{"8-ultra-roomA", "ultra", roomA, 4, 256, 0, 20},
+		{"9-roomA-64B", "air", roomA, 1, 64, 0, 40},
+	} {
+		b.Run(l.name, func(b *testing.B) {
+			s := newStation(b, l.profile, 48000)
+			for range b.N {
+				var best outcome
+				mcs := 0
+				for i := range s.mod.prof.modes {
+					// A few bursts tell whether the mode is worth the full number.
+					for _, n := range []int{min(l.bursts, 5), l.bursts} {
+						if s.mod.plan.set(s.mod.prof, s.mod.scale, i, l.frames, l.octets, l.control) != nil {
+							break
+						}
+						seconds := s.mod.plan.seconds(s.mod.scale)
+						if promised := float64(8*l.frames*l.octets) / seconds; promised <= best.goodput() {
+							break
+						}
+						o := s.send(b, l.path, i, n, l.frames, l.octets, l.control, rand.New(rand.NewPCG(5, uint64(i))))
+						if o.share() < 0.9 || n == l.bursts && o.goodput() < best.goodput() {
+							break
+						}
+						if n == l.bursts {
+							best, mcs = o, i
+						}
+					}
+				}
+				m := Modes(l.profile, 48000)[mcs]
+				b.ReportMetric(best.goodput(), "goodput-bit/s")
+				b.ReportMetric(float64(mcs), "mcs")
+				b.ReportMetric(100*best.share(), "delivered-%")
+				b.ReportMetric(1000*best.seconds/float64(max(1, best.bursts)), "ms/burst")
+				b.ReportMetric(l.path.snr-shannon(best.goodput(), m.BandwidthHz), "gap-dB")
+			}
+		})
+	}
+}
+
+// BenchmarkSensitivity measures the modes for weak signals as single packets:
+// the least Eb/N0, with everything sent counted, at which 90 % arrive.
+//
+//	go test -run '^$' -bench Sensitivity -benchtime 1x -timeout 0 ./modem/ofdm
+func BenchmarkSensitivity(b *testing.B) {
+	for _, octets := range []int{100, 510, 1000} {
+		for mcs := 4; mcs < 20; mcs += 1 {
+			b.Run(fmt.Sprintf("%dB/%d", octets, mcs), func(b *testing.B) {
+				s := newStation(b, "cable", 48000)
+				if s.mod.plan.set(s.mod.prof, s.mod.scale, mcs, 1, octets, 0) != nil {
+					b.Skip("longer than a burst may be")
+				}
+				for range b.N {
+					snr := cable.modes[mcs].snr - 1.5
+					for ; ; snr += 0.25 {
+						o := s.send(b, path{snr: snr, ppm: 40}, mcs, 40, 1, octets, 0, rand.New(rand.NewPCG(5, uint64(mcs))))
+						if o.share() >= 0.9 {
+							// P/N over 24 kHz, times 24 kHz and the time: E/N0.
+							energy := snr + 10*math.Log10(24000*o.seconds/float64(o.bursts))
+							b.ReportMetric(energy-10*math.Log10(8*float64(octets)), "ebn0-dB")
+							break
+						}
+					}
+					b.ReportMetric(snr, "snr-dB")
+				}
+			})
+		}
+	}
+}
+
+// BenchmarkPreamble measures how often the chirps are found, by class and SNR in
+// the band.
+func BenchmarkPreamble(b *testing.B) {
+	for class := range cable.classes {
+		for _, snr := range []float64{-18, -16, -14, -12, -9, -6, -3, 0} {
+			b.Run(fmt.Sprintf("%dms/%gdB", cable.classes[class].chirp*1000/baseRate, snr), func(b *testing.B) {
+				p, s, _ := find("cable", baseRate)
+				f := newFinder(p, s, class)
+				x := chirp(&p.classes[class], 1)
+				rng := rand.New(rand.NewPCG(5, uint64(class)))
+				sigma := math.Pow(10, -(snr+10*math.Log10((cable.classes[class].hi-cable.classes[class].lo)/24000))/20)
+				for range b.N {
+					const tries = 200
+					found := 0
+					for range tries {
+						block := make([]float32, f.n)
+						at := rng.IntN(f.hop())
+						copy(block[at:], x)
+						for i := range block {
+							block[i] += float32(sigma * rng.NormFloat64())
+						}
+						if lag, ok := f.scan(block); ok && lag-at < 30 && at-lag < 30 {
+							found++
+						}
+					}
+					b.ReportMetric(100*float64(found)/tries, "found-%")
+				}
+			})
+		}
+	}
+}
+
+// BenchmarkFalseAlarms listens to white noise; one iteration is a second of all
+// classes. -benchtime 86400x is a day.
+func BenchmarkFalseAlarms(b *testing.B) {
+	d, err := NewDemodulator("cable", 48000)
+	if err != nil {
+		b.Fatal(err)
+	}
+	rng := rand.New(rand.NewPCG(99, 8))
+	x := make([]float32, 48000)
+	preambles, bursts := 0, 0
+	for range b.N {
+		for i := range x {
+			x[i] = 0.1 * float32(rng.NormFloat64())
+		}
+		d.Push(x, func(e modem.Event) {
+			switch e.Kind {
+			case modem.Preamble:
+				preambles++
+			case modem.Announced:
+				bursts++
+			}
+		})
+	}
+	b.ReportMetric(3600*float64(preambles)/float64(b.N), "preambles/h")
+	b.ReportMetric(float64(bursts), "headers")
+}
+
+// The time of one second on the air: ns/op over 1e9 is the share of a core.
+
+func BenchmarkIdle(b *testing.B) {
+	for _, p := range profiles {
+		b.Run(p.name, func(b *testing.B) {
+			d, err := NewDemodulator(p.name, 48000)
+			if err != nil {
+				b.Fatal(err)
+			}
+			rng := rand.New(rand.NewPCG(1, 1))
+			x := make([]float32, 48000)
+			for i := range x {
+				x[i] = 0.01 * float32(rng.NormFloat64())
+			}
+			b.ReportAllocs()
+			for b.Loop() {
+				d.Push(x, func(modem.Event) {})
+			}
+		})
+	}
+}
+
+func benchmarkBurst(b *testing.B, run func(b *testing.B, s *station, burst *modem.Burst, heard []float32)) {
+	for _, c := range []struct {
+		name        string
+		profile     string
+		mcs, frames int
+		path        path
+	}{
+		{"cable-bulk", "cable", len(cable.modes) - 3, 90, path{snr: 62, ppm: 40}},
+		{"cable-12dB", "cable", 22, 16, path{snr: 12, ppm: 40}},
+		{"air-40kbps", "air", 23, 10, path{snr: 20, ppm: 40, roomFor: roomOf(0.3, 3, 48000)}},
+		{"robust", "cable", 3, 1, path{snr: -14, ppm: 40}},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			s := newStation(b, c.profile, 48000)
+			rng := rand.New(rand.NewPCG(1, 1))
+			burst := burstOf(rng, c.mcs, c.frames, s.mod.prof.modes[c.mcs].octets, 16)
+			x, err := s.mod.AppendBurst(nil, burst)
+			if err != nil {
+				b.Fatal(err)
+			}
+			heard := c.path.carry(x, 48000, 500, 500, rng)
+			b.ReportAllocs()
+			run(b, s, burst, heard)
+			seconds := float64(len(x)) / 48000
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/1e9/seconds, "core")
+			b.ReportMetric(8*float64(c.frames*s.mod.prof.modes[c.mcs].octets)/seconds/1000, "kbit/s")
+		})
+	}
+}
+
+func BenchmarkReceive(b *testing.B) {
+	benchmarkBurst(b, func(b *testing.B, s *station, _ *modem.Burst, heard []float32) {
+		good, all := 0, 0
+		for b.Loop() {
+			s.dem.Push(heard, func(e modem.Event) {
+				if e.Kind == modem.Received {
+					for _, f := range e.Burst.Frames {
+						all++
+						if f != nil {
+							good++
+						}
+					}
+				}
+			})
+		}
+		b.ReportMetric(100*float64(good)/float64(max(1, all)), "delivered-%")
+	})
+}
+
+func BenchmarkTransmit(b *testing.B) {
+	benchmarkBurst(b, func(b *testing.B, s *station, burst *modem.Burst, _ []float32) {
+		var x []float32
+		for b.Loop() {
+			x, _ = s.mod.AppendBurst(x[:0], burst)
+		}
+	})
+}

@@ -1,0 +1,310 @@
+package ofdm
+
+import (
+	"lightsong/modem"
+	"lightsong/modem/fec"
+)
+
+// coder holds the codes of a burst and the bits on their way between octets and
+// carriers, in both directions.
+type coder struct {
+	header  headerCode
+	control controlCode
+	payload *fec.LDPC
+	qams    [maxQAMBits/2 + 1]*qam
+
+	info    []byte
+	octets  []byte
+	head    []byte   // coded bits of header and control in the order of their places
+	body    []byte   // coded bits of the payload, cell after cell, scrambled
+	current struct { // what payload is set to
+		k, e, bits int
+		graph      fec.Graph
+	}
+}
+
+const maxQAMBits = 24
+
+func newCoder() coder {
+	return coder{payload: new(fec.LDPC)}
+}
+
+// headerCode is the polar code of the header. Beyond the length that a polar code
+// makes use of, its word is sent again from the start.
+type headerCode struct {
+	code   *fec.Polar
+	coded  int
+	word   []byte
+	folded []modem.LLR
+}
+
+const (
+	headerInfoBits = 33  // 7 MCS, 8 frames, 12 octets, 6 control octets
+	headerWord     = 512 // coded bits before repetition: a rate of 1/8 and less is no better than repetition
+	headerList     = 8   // paths of the decoder
+)
+
+func (h *headerCode) set(coded int) {
+	if h.coded == coded {
+		return
+	}
+	word := min(coded, headerWord)
+	code, err := fec.NewPolar(headerInfoBits, word, fec.CRC16, headerList)
+	if err != nil {
+		panic("ofdm: " + err.Error()) // the tables are part of the program
+	}
+	h.code, h.coded = code, coded
+	h.folded = make([]modem.LLR, word)
+}
+
+// encode appends the coded bits of a header.
+func (h *headerCode) encode(dst, info []byte) []byte {
+	h.word = h.code.Encode(h.word[:0], info)
+	for n := h.coded; n > 0; n -= len(h.word) {
+		dst = append(dst, h.word[:min(n, len(h.word))]...)
+	}
+	return dst
+}
+
+func (h *headerCode) decode(info []byte, llr []modem.LLR) bool {
+	clear(h.folded)
+	for i, v := range llr {
+		h.folded[i%len(h.folded)] += v
+	}
+	return h.code.Decode(info, h.folded)
+}
+
+// controlCode is the code of the control block.
+type controlCode struct {
+	code fec.LDPC
+	k, e int
+	soft []modem.LLR
+}
+
+func (c *controlCode) set(k, e int) {
+	if c.k == k && c.e == e {
+		return
+	}
+	if err := c.code.Reset(fec.BG2, k, e, 1); err != nil {
+		panic("ofdm: " + err.Error()) // lengths come from a plan, which has checked them
+	}
+	c.k, c.e = k, e
+	c.soft = resize(c.soft, c.code.N())
+}
+
+func (c *controlCode) encode(dst, info []byte) []byte { return c.code.Encode(dst, info, 0) }
+
+func (c *controlCode) decode(info []byte, llr []modem.LLR) {
+	clear(c.soft)
+	c.code.Dematch(c.soft, llr, 0)
+	c.code.Decode(info, c.soft, 40)
+}
+
+func (c *coder) qam(bits int) *qam {
+	q := &c.qams[bits/2]
+	if *q == nil {
+		*q = newQAM(bits)
+	}
+	return *q
+}
+
+// headerInfo are the header's bits.
+func headerInfo(dst []byte, p *plan) []byte {
+	dst = dst[:0]
+	for _, f := range []struct{ v, bits int }{{p.mcs, 7}, {p.frames, 8}, {p.octets, 12}, {p.control, 6}} {
+		for i := f.bits - 1; i >= 0; i-- {
+			dst = append(dst, byte(f.v>>i&1))
+		}
+	}
+	return dst
+}
+
+// readHeader is the inverse of headerInfo.
+func readHeader(info []byte) (mcs, frames, octets, control int) {
+	at := 0
+	field := func(bits int) (v int) {
+		for range bits {
+			v = v<<1 | int(info[at])
+			at++
+		}
+		return v
+	}
+	return field(7), field(8), field(12), field(6)
+}
+
+// controlBits is how many coded bits the control block has in the plan, and
+// where in the order of places they begin.
+func (p *plan) controlBits() (at, bits int) {
+	at = p.class.coded
+	total := 0
+	for i := range p.headCount - p.class.training {
+		total += 2 * p.headPlaces(i)
+	}
+	if p.control == 0 {
+		return at, 0
+	}
+	return at, total - at
+}
+
+// encodeHead makes the coded bits of header and control.
+func (c *coder) encodeHead(p *plan, b *modem.Burst) {
+	c.info = headerInfo(c.info, p)
+	c.header.set(p.class.coded)
+	c.head = c.header.encode(c.head[:0], c.info)
+	if _, bits := p.controlBits(); bits > 0 {
+		c.octets = append(c.octets[:0], b.Control...)
+		c.octets = appendCheck(c.octets)
+		c.info = unpack(c.info[:0], c.octets)
+		c.control.set(len(c.info), bits)
+		c.head = c.control.encode(c.head, c.info)
+	}
+	for i := range c.head {
+		c.head[i] ^= flip(i)
+	}
+}
+
+// headPlace is the order in which the coded bits of the head lie on the
+// carriers that are no pilots: the QPSK symbol n of the header's own symbols at
+// place n·step, those of the control block after them symbol by symbol, permuted
+// in each.
+type headOrder struct {
+	own, ownInvert int // places in the header's symbols
+}
+
+func (p *plan) headOrder() headOrder {
+	var o headOrder
+	for i := range p.headerOnly {
+		o.own += p.headPlaces(i)
+	}
+	o.ownInvert = spread(o.own)
+	return o
+}
+
+// symbolAt is the number of the QPSK symbol at a place; base counts the places
+// of the symbols before, n is the number of places in this symbol.
+func (o headOrder) symbolAt(place, base, n, invert int) int {
+	if base < o.own {
+		return (base + place) * o.ownInvert % o.own
+	}
+	return base + place*invert%n
+}
+
+// headValues writes the carriers of head symbol i, training first.
+func (c *coder) headValues(dst []complex64, p *plan, i int) []complex64 {
+	for j := range dst {
+		dst[j] = known(headPart, i, j)
+	}
+	if i < p.class.training {
+		return dst
+	}
+	s := i - p.class.training
+	base := 0
+	for j := range s {
+		base += p.headPlaces(j)
+	}
+	o := p.headOrder()
+	offset := pilotOffset(s, p.class.pilots)
+	n := p.headPlaces(s)
+	invert := spread(n)
+	place := 0
+	q := c.qam(2)
+	for j := range dst {
+		if j%p.class.pilots == offset {
+			continue
+		}
+		if v := 2 * o.symbolAt(place, base, n, invert); v < len(c.head) {
+			dst[j] = q.point(c.head[v:])
+		}
+		place++
+	}
+	return dst
+}
+
+// setPayload makes c.payload the code of the plan.
+func (c *coder) setPayload(p *plan) {
+	now := &c.current
+	if now.k == p.k && now.e == p.e && now.bits == p.mode.bits {
+		return
+	}
+	if err := c.payload.Reset(p.graph(), p.k, p.e, p.mode.bits); err != nil {
+		panic("ofdm: " + err.Error()) // lengths come from a plan, which has checked them
+	}
+	now.k, now.e, now.bits = p.k, p.e, p.mode.bits
+}
+
+// encodeBody makes the coded bits of all frames.
+func (c *coder) encodeBody(p *plan, b *modem.Burst) {
+	c.setPayload(p)
+	c.body = c.body[:0]
+	for _, f := range b.Frames {
+		c.octets = appendCheck(append(c.octets[:0], f...))
+		c.info = unpack(c.info[:0], c.octets)
+		for len(c.info) < p.words*p.k {
+			c.info = append(c.info, 0)
+		}
+		for w := range p.words {
+			c.body = c.payload.Encode(c.body, c.info[w*p.k:][:p.k], 0)
+		}
+	}
+	for i := range c.body {
+		c.body[i] ^= flip(i)
+	}
+}
+
+// bodyValues writes the carriers of body symbol i, training first.
+func (c *coder) bodyValues(dst []complex64, p *plan, i int) []complex64 {
+	for j := range dst {
+		dst[j] = known(bodyPart, i, j)
+	}
+	if i < p.training {
+		return dst
+	}
+	q := c.qam(p.mode.bits)
+	order := p.order(i)
+	offset := pilotOffset(i, p.pilots)
+	for j := range dst {
+		if j%p.pilots == offset {
+			continue
+		}
+		cell, ok := order.next()
+		if !ok {
+			break // the rest keeps known values
+		}
+		dst[j] = q.point(c.body[cell*p.mode.bits:])
+	}
+	return dst
+}
+
+// appendCheck appends the CRC-32 of p, most significant octet first.
+func appendCheck(p []byte) []byte {
+	c := fec.CRC32(p)
+	return append(p, byte(c>>24), byte(c>>16), byte(c>>8), byte(c))
+}
+
+// checked is whether the last four octets of p are the check of the others.
+func checked(p []byte) bool {
+	n := len(p) - frameCheck
+	c := fec.CRC32(p[:n])
+	return p[n] == byte(c>>24) && p[n+1] == byte(c>>16) && p[n+2] == byte(c>>8) && p[n+3] == byte(c)
+}
+
+// unpack appends the bits of p to dst, most significant first.
+func unpack(dst, p []byte) []byte {
+	for _, b := range p {
+		for i := 7; i >= 0; i-- {
+			dst = append(dst, b>>i&1)
+		}
+	}
+	return dst
+}
+
+// pack writes the bits to the octets of dst.
+func pack(dst, bits []byte) {
+	for i := range dst {
+		b := byte(0)
+		for _, v := range bits[8*i:][:8] {
+			b = b<<1 | v&1
+		}
+		dst[i] = b
+	}
+}

@@ -1,0 +1,219 @@
+package ofdm
+
+import (
+	"math"
+
+	"lightsong/modem"
+	"lightsong/modem/dsp"
+)
+
+// Demodulator turns samples into events. It implements modem.Demodulator and
+// belongs to one goroutine. It keeps the samples of the burst in progress, at
+// most maxSeconds of them.
+type Demodulator struct {
+	prof    *profile
+	scale   scale
+	finders []*finder
+	rx      *receiver
+
+	buf    []float32
+	origin int64 // number of buf[0] in the stream
+	state  state
+	found  *finder
+	near   int64   // where found saw its chirp
+	start  float64 // of the burst
+	end    int64   // of it, when its header is known
+	event  modem.Burst
+	nils   [][]byte
+}
+
+type state uint8
+
+const (
+	searching state = iota // for a chirp
+	locating               // a chirp was seen: waiting for what surrounds it
+	heading                // waiting for the end of the header
+	reading                // waiting for the end of the burst
+)
+
+// NewDemodulator makes the demodulator of a profile for a sample rate. Errors
+// wrap ErrProfile.
+func NewDemodulator(name string, rate int) (*Demodulator, error) {
+	p, s, err := find(name, rate)
+	if err != nil {
+		return nil, err
+	}
+	d := &Demodulator{prof: p, scale: s, rx: newReceiver(p, s)}
+	for i := range p.classes {
+		d.finders = append(d.finders, newFinder(p, s, i))
+	}
+	return d, nil
+}
+
+// Reset implements modem.Demodulator.
+func (d *Demodulator) Reset() {
+	d.origin += int64(len(d.buf))
+	d.buf = d.buf[:0]
+	d.state = searching
+	for _, f := range d.finders {
+		f.next = d.origin
+	}
+}
+
+// loudest is the largest sample that is believed, far above full scale.
+const loudest = 1e4
+
+// Push implements modem.Demodulator.
+func (d *Demodulator) Push(samples []float32, emit func(modem.Event)) {
+	const piece = 1 << 14 // bounds what the buffer grows by
+	for len(samples) > 0 {
+		n := min(len(samples), piece)
+		at := len(d.buf)
+		d.buf = append(d.buf, samples[:n]...)
+		for i, v := range d.buf[at:] {
+			if !(v > -loudest && v < loudest) { // NaN too
+				d.buf[at+i] = 0
+			}
+		}
+		samples = samples[n:]
+		for d.step(emit) {
+		}
+		d.forget()
+	}
+}
+
+// have is the number of the first sample not yet pushed.
+func (d *Demodulator) have() int64 { return d.origin + int64(len(d.buf)) }
+
+// from are the stored samples from number n on.
+func (d *Demodulator) from(n int64) []float32 { return d.buf[n-d.origin:] }
+
+// step does what the samples allow and reports whether there may be more.
+func (d *Demodulator) step(emit func(modem.Event)) bool {
+	switch d.state {
+	case searching:
+		return d.search()
+	case locating:
+		return d.locate(emit)
+	case heading:
+		return d.readHeader(emit)
+	default:
+		return d.readBurst(emit)
+	}
+}
+
+// search lets the finder that is furthest behind look at its next block.
+func (d *Demodulator) search() bool {
+	var f *finder
+	for _, g := range d.finders {
+		if g.next+int64(g.n) <= d.have() && (f == nil || g.next < f.next) {
+			f = g
+		}
+	}
+	if f == nil {
+		return false
+	}
+	if lag, ok := f.scan(d.from(f.next)[:f.n]); ok {
+		d.found, d.near, d.state = f, f.next+int64(lag), locating
+		return true
+	}
+	f.next += int64(f.hop())
+	return true
+}
+
+// locate finds the direct wave around the chirp.
+func (d *Demodulator) locate(emit func(modem.Event)) bool {
+	f := d.found
+	reach := min(int(d.prof.spread*float64(d.scale.rate)), f.hop()/2)
+	first := max(d.near-int64(f.hop()/2), d.origin)
+	if first+int64(f.n) > d.have() {
+		return false
+	}
+	d.start = float64(first) + f.pinpoint(d.from(first)[:f.n], int(d.near-first), reach)
+	emit(modem.Event{Kind: modem.Preamble, Start: int64(math.Round(d.start)), Quality: unmeasured()})
+	d.state = heading
+	return true
+}
+
+func (d *Demodulator) readHeader(emit func(modem.Event)) bool {
+	class := d.found.class
+	pl := headPlan(d.prof, d.scale, class)
+	if int64(math.Ceil(d.start+float64(pl.headerSamples())*d.scale.ratio)) > d.have() {
+		return false
+	}
+	if !d.rx.readHeader(d.buf, d.origin, d.start, class) {
+		emit(modem.Event{Kind: modem.Missed, Start: int64(math.Round(d.start)), End: int64(math.Round(d.start)) + int64(d.found.l), Quality: unmeasured()})
+		d.state = searching
+		d.found.next = max(d.found.next, d.near+1)
+		return true
+	}
+	d.start = d.rx.clock.start
+	p := &d.rx.plan
+	d.end = int64(math.Round(d.start + float64(d.scale.device(p.samples))*(1+d.rx.clock.skew)))
+	d.nils = resize(d.nils, p.frames)
+	clear(d.nils)
+	d.event = modem.Burst{MCS: modem.MCS(p.mcs), Frames: d.nils}
+	emit(d.told(modem.Announced, &d.event, &d.rx.headWay, p.head))
+	d.state = reading
+	return true
+}
+
+func (d *Demodulator) readBurst(emit func(modem.Event)) bool {
+	if d.end > d.have() {
+		return false
+	}
+	b := d.rx.readBurst(d.buf, d.origin)
+	p := &d.rx.plan
+	if p.frames > 0 {
+		emit(d.told(modem.Received, b, &d.rx.bodyWay, p.body))
+	} else {
+		emit(d.told(modem.Received, b, &d.rx.headWay, p.head))
+	}
+	d.state = searching
+	for _, f := range d.finders {
+		f.next = max(d.origin, d.end-int64(d.prof.taper*d.scale.times))
+	}
+	return true
+}
+
+// told is an event about the burst in progress with what was measured on it.
+func (d *Demodulator) told(kind modem.EventKind, b *modem.Burst, way *channel, g geometry) modem.Event {
+	start := int64(math.Round(d.start))
+	peak := float32(0)
+	for _, v := range d.from(max(start, d.origin))[:max(0, min(d.end, d.have())-max(start, d.origin))] {
+		peak = max(peak, v, -v)
+	}
+	share := float64(g.carriers) / float64(g.n/2)
+	snr := 10 * math.Log10(way.power*share/way.floor)
+	return modem.Event{
+		Kind: kind, Start: start, End: d.end, Burst: b,
+		Quality: modem.Quality{
+			SNR:         snr + usualLevel - levelDBFS(d.rx.plan.mode.bits),
+			EVM:         10 * math.Log10(way.floor/way.power),
+			PPM:         -1e6 * d.rx.clock.skew,
+			Peak:        20 * math.Log10(float64(max(peak, 1e-9))),
+			DelaySpread: way.late / float64(baseRate*d.scale.times),
+		},
+	}
+}
+
+func unmeasured() modem.Quality {
+	n := math.NaN()
+	return modem.Quality{SNR: n, EVM: n, PPM: n, Peak: n, DelaySpread: n}
+}
+
+// forget drops samples that nobody will look at again.
+func (d *Demodulator) forget() {
+	keep := d.have()
+	for _, f := range d.finders {
+		keep = min(keep, f.next-int64(f.n))
+	}
+	if d.state != searching {
+		keep = min(keep, int64(d.start), d.near-int64(d.found.n))
+	}
+	keep -= 2 * dsp.InterpolateReach
+	if n := int(keep - d.origin); n > 1<<15 {
+		d.origin += int64(n)
+		d.buf = d.buf[:copy(d.buf, d.buf[n:])]
+	}
+}

@@ -1,0 +1,35 @@
+// Package ofdm is the fast modem: orthogonal frequency-division multiplexing
+// with LDPC-coded QAM, from below −19 dB to a 60 dB cable, for leads, rooms,
+// the inaudible band and telephones.
+//
+//	Burst ─► plan ─► coder ─► carriers ─► inverse FFT, prefix ─► samples     Modulator
+//
+//	samples ─► finder ─► receiver: search, follow ─► estimator ─► LLRs ─► coder ─► Event
+//	           chirp     clock of the sender         channel,      ▲         │       Demodulator
+//	                                                 noise    ▲    │         ▼
+//	                                                          └────┴── soft symbols
+//
+// A burst is a chirp, a head (training, header, control block) in a numerology
+// that belongs to the chirp, and a body (training, frames) in the numerology
+// that the mode and the length of the burst ask for:
+//
+//	| chirp | training | header, control | training | frame cells and pilots … |
+//
+// docs/wire-ofdm.md gives every carrier. profile.go holds the tables: bands,
+// classes of preamble and header, modes. plan.go says where everything in a
+// burst lies; both directions work from it. code.go takes octets to carriers.
+//
+// The receiver works on whole bursts. It finds the chirp (search.go), searches
+// the sender's clock with the known carriers of the head, follows it from there
+// to the burst's end, each time as far ahead as it is sure of (sync.go), and
+// takes every symbol's samples by that clock, between the stored samples. The
+// channel is estimated by a Wiener filter across the carriers for a delay
+// profile fitted to the burst itself, the noise from what is left on known
+// carriers (channel.go). Frames that fail are tried again with a channel
+// estimated from what the decoder believed (receive.go).
+//
+// The package keeps no goroutine, clock or global state. A Demodulator holds at
+// most the longest burst (20 s for weak modes, 10 s for others): at 48 kHz that
+// is 4 MB of samples and up to 20 MB of soft decisions, four times that at 192
+// kHz. Nothing here knows what is in a frame or whether anybody answers.
+package ofdm

@@ -1,0 +1,456 @@
+package ofdm
+
+import (
+	"errors"
+	"fmt"
+	"math"
+
+	"lightsong/modem"
+)
+
+// ErrProfile is wrapped by the errors about a profile that does not exist or
+// cannot be carried at a sample rate.
+var ErrProfile = errors.New("no such profile")
+
+// baseRate is the sample rate that the tables below are written for.
+const baseRate = 48000
+
+// The longest burst, in seconds, bounds what a demodulator stores: the samples,
+// and for dense constellations several times as much in soft decisions. Only the
+// weak modes, where a packet takes so long, get more.
+const (
+	maxSeconds     = 20
+	maxFastSeconds = 10
+)
+
+// maxSkew is the largest skew of the sample clocks, sender against receiver,
+// that is searched for.
+const maxSkew = 350e-6
+
+// numerology is the shape of an OFDM symbol, in samples at the base rate.
+type numerology struct{ n, cp int }
+
+// class is a kind of preamble and header. The receiver knows it from the chirp.
+type class struct {
+	chirp    int  // samples at the base rate
+	falling  bool // the chirp sweeps from high to low
+	head     numerology
+	training int     // known symbols before the header
+	coded    int     // coded bits of the header, even
+	pilots   int     // one carrier in so many of each header symbol
+	lo, hi   float64 // Hz, of the band
+}
+
+// mode is one row of a profile's table, that is an MCS.
+type mode struct {
+	class  int
+	bits   int     // coded bits on a carrier, even: QAM of 2^bits points
+	rate   float64 // information bits (check included) per coded bit; below 1/5 bits are repeated
+	octets int     // frame that suits the mode
+	snr    float64 // dB, measured by BenchmarkModeTable
+	shapes []numerology
+}
+
+// profile is a band and the modes in it.
+type profile struct {
+	name     string
+	about    string
+	wide     bool // the band grows with the rate instead of staying where it is
+	classes  []class
+	modes    []mode
+	pilots   int     // one carrier in so many of each payload symbol
+	taper    int     // samples over which a symbol fades into the next
+	apart    int     // constellations of so many bits and more are interleaved only within a symbol or so; 0: none
+	patience float64 // times the shortest airtime is spent on longer symbols
+	spread   float64 // s, echoes later than that after the direct wave are not expected to be strong
+}
+
+var profiles = []*profile{&air, &cable, &ultra, &voice}
+
+// find returns the profile of a name and how it is carried at a rate.
+func find(name string, rate int) (*profile, scale, error) {
+	for _, p := range profiles {
+		if p.name == name {
+			s, err := p.at(rate)
+			return p, s, err
+		}
+	}
+	return nil, scale{}, fmt.Errorf("ofdm: %w: %q", ErrProfile, name)
+}
+
+// scale carries the tables to a device's sample rate.
+type scale struct {
+	rate  int     // samples per second of the device
+	times int     // samples per sample of the tables
+	ratio float64 // device samples per internal sample; 1 but for rates that are resampled
+}
+
+// at is how the profile is carried at a rate: 48000, 96000 and 192000 directly,
+// 44100, 88200 and 176400 resampled to the next of those.
+func (p *profile) at(rate int) (scale, error) {
+	for times := 1; times <= 4; times *= 2 {
+		for _, r := range []int{baseRate * times, 44100 * times} {
+			if r == rate {
+				s := scale{rate: rate, times: times, ratio: float64(rate) / float64(baseRate*times)}
+				if p.wide {
+					s.times = 1
+				}
+				return s, nil
+			}
+		}
+	}
+	return scale{}, fmt.Errorf("ofdm: %w: %s at %d samples per second, want 44100, 48000 or two or four times that", ErrProfile, p.name, rate)
+}
+
+// The classes of preamble and header that every profile has some of. The header
+// is good to about 2 dB below the weakest payload of its class.
+//
+// Shapes of the cable: from single packets to bulk.
+var (
+	cableHead = numerology{512, 32}
+	cableWeak = numerology{1024, 64}
+	cableDeep = []numerology{cableWeak}
+	cableFast = []numerology{cableHead, {1024, 48}, {4096, 96}}
+)
+
+// cable is the profile for an audio lead: flat, short, quiet.
+var cable = profile{
+	name:     "cable",
+	about:    "audio lead",
+	wide:     true,
+	pilots:   48,
+	taper:    12,
+	patience: 1,
+	apart:    8,
+	spread:   0.5e-3,
+	classes: []class{
+		{chirp: 448, head: cableHead, training: 1, coded: 232, pilots: 12, lo: 500, hi: 21000},
+		{chirp: 2048, falling: true, head: cableWeak, training: 2, coded: 1300, pilots: 12, lo: 500, hi: 21000},
+		{chirp: 4096, head: cableWeak, training: 3, coded: 5800, pilots: 12, lo: 500, hi: 21000},
+		{chirp: 12288, falling: true, head: cableWeak, training: 6, coded: 36000, pilots: 8, lo: 500, hi: 21000},
+	},
+	modes: []mode{
+		{3, 2, 0.0072, 144, -19, cableDeep},
+		{3, 2, 0.0095, 176, -18, cableDeep},
+		{3, 2, 0.013, 224, -16.5, cableDeep},
+		{3, 2, 0.018, 288, -15.25, cableDeep},
+		{3, 2, 0.025, 352, -14, cableDeep},
+		{3, 2, 0.034, 416, -12.75, cableDeep},
+		{2, 2, 0.047, 256, -11, cableDeep},
+		{2, 2, 0.066, 320, -9.75, cableDeep},
+		{2, 2, 0.092, 384, -8.25, cableDeep},
+		{2, 2, 0.127, 512, -7, cableDeep},
+		{1, 2, 0.17, 512, -5.5, cableDeep},
+		{1, 2, 0.23, 512, -3.75, cableDeep},
+		{1, 2, 0.3, 512, -2.75, cableDeep},
+		{1, 2, 0.39, 512, -1.5, cableDeep},
+		{0, 2, 0.48, 1024, -0.25, cableFast},
+		{0, 2, 0.6, 1024, 1.5, cableFast},
+		{0, 2, 0.72, 1024, 3, cableFast},
+		{0, 4, 0.42, 1024, 4, cableFast},
+		{0, 4, 0.49, 1024, 5.25, cableFast},
+		{0, 4, 0.56, 1024, 6.25, cableFast},
+		{0, 4, 0.63, 1024, 7.25, cableFast},
+		{0, 6, 0.44, 1024, 8.25, cableFast},
+		{0, 6, 0.5, 1024, 9.5, cableFast},
+		{0, 6, 0.56, 1024, 10.75, cableFast},
+		{0, 6, 0.62, 1024, 11.75, cableFast},
+		{0, 6, 0.68, 1024, 13, cableFast},
+		{0, 8, 0.55, 1024, 14.5, cableFast},
+		{0, 8, 0.6, 1024, 15.75, cableFast},
+		{0, 8, 0.65, 1024, 17, cableFast},
+		{0, 8, 0.7, 1024, 18.25, cableFast},
+		{0, 8, 0.75, 1024, 19.25, cableFast},
+		{0, 10, 0.625, 1024, 20.5, cableFast},
+		{0, 10, 0.665, 1024, 21.75, cableFast},
+		{0, 10, 0.705, 1024, 23, cableFast},
+		{0, 10, 0.75, 1024, 24.25, cableFast},
+		{0, 10, 0.795, 1024, 25.5, cableFast},
+		{0, 10, 0.83, 1024, 26.5, cableFast},
+		{0, 12, 0.68, 1024, 27.75, cableFast},
+		{0, 12, 0.72, 1024, 29, cableFast},
+		{0, 12, 0.76, 1024, 30.25, cableFast},
+		{0, 12, 0.8, 1024, 31.75, cableFast},
+		{0, 14, 0.7, 1024, 32.75, cableFast},
+		{0, 14, 0.745, 1024, 34.5, cableFast},
+		{0, 14, 0.78, 1024, 35.75, cableFast},
+		{0, 14, 0.815, 1024, 37, cableFast},
+		{0, 14, 0.845, 1024, 38.25, cableFast},
+		{0, 16, 0.755, 1024, 39.75, cableFast},
+		{0, 16, 0.785, 1024, 40.75, cableFast},
+		{0, 16, 0.815, 1024, 42.25, cableFast},
+		{0, 16, 0.845, 1024, 43.5, cableFast},
+		{0, 18, 0.745, 1024, 44, cableFast},
+		{0, 18, 0.77, 1024, 45.25, cableFast},
+		{0, 18, 0.8, 1024, 46.75, cableFast},
+		{0, 18, 0.83, 1024, 48, cableFast},
+		{0, 18, 0.86, 1024, 49.5, cableFast},
+		{0, 20, 0.768, 1024, 50, cableFast},
+		{0, 20, 0.79, 1024, 51, cableFast},
+		{0, 20, 0.82, 1024, 52.75, cableFast},
+		{0, 20, 0.845, 1024, 54, cableFast},
+		{0, 20, 0.87, 1024, 55.5, cableFast},
+		{0, 22, 0.79, 1024, 56.25, cableFast},
+		{0, 22, 0.81, 1024, 57.5, cableFast},
+		{0, 22, 0.84, 1024, 59, cableFast},
+		{0, 22, 0.865, 1024, 60.5, cableFast},
+	},
+}
+
+// Shapes of the air. In a room the echoes outlast every prefix, and what falls
+// into the next symbol is noise to it: the longer the symbol, the smaller its
+// share, so that denser constellations want longer symbols.
+var (
+	airFirst  = numerology{1024, 480}
+	airHead   = numerology{2048, 480}
+	airDeep   = []numerology{airHead}
+	airShort  = []numerology{airFirst, airHead}
+	airMiddle = []numerology{{8192, 960}}
+	airLong   = []numerology{{8192, 960}, {16384, 1920}}
+)
+
+// air is the profile for a loudspeaker and a microphone that lie still.
+var air = profile{
+	name:     "air",
+	about:    "speaker to microphone",
+	pilots:   16,
+	taper:    48,
+	patience: 1.15,
+	spread:   20e-3,
+	classes: []class{
+		{chirp: 1024, head: airFirst, training: 1, coded: 480, pilots: 8, lo: 1000, hi: 20000},
+		{chirp: 2048, falling: true, head: airHead, training: 2, coded: 1300, pilots: 12, lo: 1000, hi: 20000},
+		{chirp: 4096, head: airHead, training: 2, coded: 5800, pilots: 12, lo: 1000, hi: 20000},
+		{chirp: 12288, falling: true, head: airHead, training: 4, coded: 36000, pilots: 8, lo: 1000, hi: 20000},
+	},
+	modes: []mode{
+		{3, 2, 0.0072, 144, -19.5, airDeep},
+		{3, 2, 0.0095, 176, -18.25, airDeep},
+		{3, 2, 0.013, 224, -17, airDeep},
+		{3, 2, 0.018, 288, -15.75, airDeep},
+		{3, 2, 0.025, 352, -14.25, airDeep},
+		{3, 2, 0.034, 416, -13, airDeep},
+		{2, 2, 0.047, 256, -11.75, airDeep},
+		{2, 2, 0.066, 320, -10, airDeep},
+		{2, 2, 0.092, 384, -8.75, airDeep},
+		{2, 2, 0.127, 512, -7, airDeep},
+		{1, 2, 0.17, 512, -5.5, airShort},
+		{1, 2, 0.23, 256, -4.5, airShort},
+		{1, 2, 0.3, 256, -3.25, airShort},
+		{0, 2, 0.36, 256, -2.25, airShort},
+		{0, 2, 0.45, 256, -0.75, airShort},
+		{0, 2, 0.57, 256, 0.75, airShort},
+		{0, 2, 0.7, 512, 2.25, airMiddle},
+		{0, 4, 0.41, 512, 3, airMiddle},
+		{0, 4, 0.48, 512, 4.25, airMiddle},
+		{0, 4, 0.55, 512, 5, airMiddle},
+		{0, 4, 0.62, 512, 6, airMiddle},
+		{0, 6, 0.43, 1024, 7, airLong},
+		{0, 6, 0.49, 1024, 8.25, airLong},
+		{0, 6, 0.55, 1024, 9.25, airLong},
+		{0, 6, 0.61, 1024, 10.25, airLong},
+		{0, 6, 0.67, 1024, 11.25, airLong},
+		{0, 6, 0.73, 1024, 12.25, airLong},
+		{0, 8, 0.55, 1024, 14.25, airLong},
+		{0, 8, 0.6, 1024, 15.25, airLong},
+		{0, 8, 0.65, 1024, 16.25, airLong},
+		{0, 8, 0.7, 1024, 17.25, airLong},
+		{0, 8, 0.75, 1024, 17.25, airLong},
+		{0, 8, 0.79, 1024, 18.25, airLong},
+		{0, 10, 0.64, 1024, 19, airLong},
+		{0, 8, 0.83, 1024, 20.25, airLong},
+		{0, 10, 0.68, 1024, 21.75, airLong},
+		{0, 10, 0.73, 1024, 22.75, airLong},
+		{0, 10, 0.78, 1024, 24.75, airLong},
+	},
+}
+
+// Shapes of the inaudible band and of telephony.
+var (
+	ultraHead  = numerology{2048, 384}
+	ultraShort = []numerology{ultraHead}
+	ultraLong  = []numerology{ultraHead, {8192, 1024}}
+	voiceHead  = numerology{2048, 256}
+	voiceShort = []numerology{voiceHead}
+	voiceLong  = []numerology{voiceHead, {8192, 1024}}
+)
+
+// ultra is the profile above what most adults hear.
+var ultra = profile{
+	name:     "ultra",
+	about:    "inaudible to most adults",
+	pilots:   16,
+	taper:    96,
+	patience: 1.15,
+	spread:   20e-3,
+	classes: []class{
+		{chirp: 4096, head: ultraHead, training: 1, coded: 900, pilots: 8, lo: 17000, hi: 20500},
+		{chirp: 12288, falling: true, head: ultraHead, training: 2, coded: 4400, pilots: 8, lo: 17000, hi: 20500},
+	},
+	modes: []mode{
+		{1, 2, 0.037, 96, -19, ultraShort},
+		{1, 2, 0.052, 128, -18.5, ultraShort},
+		{1, 2, 0.071, 176, -17, ultraShort},
+		{1, 2, 0.09, 176, -16, ultraShort},
+		{0, 2, 0.096, 128, -15, ultraShort},
+		{0, 2, 0.135, 160, -14.25, ultraShort},
+		{0, 2, 0.19, 192, -12.75, ultraShort},
+		{0, 2, 0.26, 192, -11.25, ultraShort},
+		{0, 2, 0.35, 256, -9.75, ultraShort},
+		{0, 2, 0.46, 256, -8.25, ultraShort},
+		{0, 2, 0.6, 256, -6.5, ultraShort},
+		{0, 4, 0.34, 512, -5.25, ultraLong},
+		{0, 4, 0.38, 512, -4.5, ultraLong},
+		{0, 4, 0.46, 512, -3.25, ultraLong},
+		{0, 4, 0.55, 512, -1.75, ultraLong},
+		{0, 4, 0.64, 512, -0.5, ultraLong},
+		{0, 6, 0.45, 512, 0.75, ultraLong},
+		{0, 6, 0.5, 512, 1.75, ultraLong},
+		{0, 6, 0.57, 512, 3, ultraLong},
+		{0, 6, 0.64, 512, 4.25, ultraLong},
+		{0, 6, 0.71, 512, 6, ultraLong},
+		{0, 8, 0.55, 512, 6.5, ultraLong},
+		{0, 8, 0.61, 512, 7.5, ultraLong},
+		{0, 8, 0.67, 512, 8.5, ultraLong},
+		{0, 8, 0.705, 512, 9.75, ultraLong},
+		{0, 8, 0.74, 512, 11.5, ultraLong},
+	},
+}
+
+// voice is the profile for telephones and hand-held radios.
+var voice = profile{
+	name:     "voice",
+	about:    "telephone, hand-held radio",
+	pilots:   16,
+	taper:    48,
+	patience: 1.15,
+	spread:   10e-3,
+	classes: []class{
+		{chirp: 4096, head: voiceHead, training: 1, coded: 900, pilots: 8, lo: 300, hi: 2700},
+		{chirp: 12288, falling: true, head: voiceHead, training: 2, coded: 5000, pilots: 8, lo: 300, hi: 2700},
+	},
+	modes: []mode{
+		{1, 2, 0.043, 96, -20.5, voiceShort},
+		{1, 2, 0.058, 128, -19.5, voiceShort},
+		{1, 2, 0.078, 160, -18.25, voiceShort},
+		{1, 2, 0.104, 176, -17, voiceShort},
+		{0, 2, 0.135, 160, -15.5, voiceShort},
+		{0, 2, 0.19, 192, -14.25, voiceShort},
+		{0, 2, 0.26, 192, -12.5, voiceShort},
+		{0, 2, 0.35, 256, -11.25, voiceShort},
+		{0, 2, 0.46, 256, -9.75, voiceShort},
+		{0, 2, 0.53, 256, -8.75, voiceShort},
+		{0, 2, 0.6, 256, -7.75, voiceShort},
+		{0, 4, 0.38, 512, -6, voiceLong},
+		{0, 4, 0.46, 512, -4.75, voiceLong},
+		{0, 4, 0.55, 512, -3.25, voiceLong},
+		{0, 4, 0.64, 512, -2, voiceLong},
+		{0, 6, 0.5, 512, -0.25, voiceLong},
+		{0, 6, 0.57, 512, 1.25, voiceLong},
+		{0, 6, 0.64, 512, 2, voiceLong},
+		{0, 6, 0.71, 512, 3.25, voiceLong},
+		{0, 8, 0.55, 512, 5, voiceLong},
+		{0, 8, 0.61, 512, 6.5, voiceLong},
+		{0, 8, 0.67, 512, 8.25, voiceLong},
+		{0, 8, 0.76, 512, 9.25, voiceLong},
+	},
+}
+
+// levelDBFS is the RMS level of a burst of the constellation with 2^bits
+// points. An OFDM signal is Gaussian: at 12 dB below full scale one sample in
+// 16 000 is clipped, and what that costs a symbol stays 35 dB below it. For
+// denser constellations the burst is made as quiet as its largest sample asks
+// for; among the 10⁵ samples of 2 s that is one 13 dB above the mean.
+func levelDBFS(bits int) float64 {
+	if bits >= denseBits {
+		return -13
+	}
+	return usualLevel
+}
+
+// denseBits is where bursts are no longer clipped.
+const denseBits = 12
+
+// usualLevel is the level in dBFS that SNRs are told for: a burst that is sent
+// more quietly is counted as if it had been sent at this level, so that all
+// modes of a table are measured against the same noise.
+const usualLevel = -12
+
+// geometry is where a numerology has its carriers.
+type geometry struct {
+	n, cp    int // internal samples
+	first    int // FFT bin of the first carrier
+	carriers int
+}
+
+func (s scale) geometry(v numerology, c *class) geometry {
+	n := v.n * s.times
+	first := int(math.Ceil(c.lo * float64(v.n) / baseRate))
+	last := int(math.Floor(c.hi * float64(v.n) / baseRate))
+	return geometry{n: n, cp: v.cp * s.times, first: first, carriers: last - first + 1}
+}
+
+func (g geometry) length() int { return g.n + g.cp }
+
+// advance is how many samples the transform starts before the end of the
+// prefix of a perfectly timed symbol, so that what comes a little before the
+// direct wave does not fall out.
+func (g geometry) advance(s scale) int { return min(g.cp/2, 24*s.times) }
+
+// Modes is the table of the profile at a sample rate, from the most robust mode
+// to the fastest, indexed by MCS; nil if there is none.
+func Modes(name string, rate int) []modem.Mode {
+	p, s, err := find(name, rate)
+	if err != nil {
+		return nil
+	}
+	table := make([]modem.Mode, len(p.modes))
+	var pl plan
+	for i := range p.modes {
+		m := &p.modes[i]
+		c := &p.classes[m.class]
+		table[i] = modem.Mode{
+			Profile:     p.name,
+			MCS:         modem.MCS(i),
+			NetBPS:      netBPS(&pl, p, s, i),
+			BandwidthHz: (c.hi - c.lo) * float64(s.rate) / s.ratio / float64(baseRate*s.times),
+			SNRdB:       m.snr,
+			FrameOctets: m.octets,
+			Description: fmt.Sprintf("%s, %s, code rate %.2g", p.about, constellation(m.bits), m.rate),
+		}
+	}
+	return table
+}
+
+func constellation(bits int) string {
+	switch {
+	case bits == 2:
+		return "QPSK"
+	case bits <= 12:
+		return fmt.Sprintf("%d-QAM", 1<<bits)
+	}
+	return fmt.Sprintf("2^%d-QAM", bits)
+}
+
+// A link sends bursts of about 2 s with a control block of some 40 octets; a
+// mode in which a single frame takes longer is counted with one frame.
+const (
+	typicalSeconds = 2
+	typicalControl = 40
+	typicalFrames  = 128
+)
+
+func netBPS(pl *plan, p *profile, s scale, mcs int) float64 {
+	frames := 1
+	for n := 2; n <= typicalFrames; n++ {
+		if pl.set(p, s, mcs, n, p.modes[mcs].octets, typicalControl) != nil ||
+			pl.seconds(s) > typicalSeconds {
+			break
+		}
+		frames = n
+	}
+	if pl.set(p, s, mcs, frames, p.modes[mcs].octets, typicalControl) != nil {
+		return 0
+	}
+	return float64(8*frames*p.modes[mcs].octets) / pl.seconds(s)
+}

@@ -1,0 +1,566 @@
+package ofdm
+
+import (
+	"math"
+	"slices"
+
+	"lightsong/modem"
+	"lightsong/modem/dsp"
+)
+
+// symbol is one received OFDM symbol.
+type symbol struct {
+	at   int         // its first internal sample in the burst
+	time float64     // the middle of what was transformed, internal samples
+	skew float64     // the clock's skew when it was transformed
+	loud float32     // noise in it relative to the others
+	y    []complex64 // carriers, the direct wave at delay 0
+	ref  []complex64 // what was sent on them, 0 where that is not known
+}
+
+// clock maps internal samples of the burst to device samples: sample n lies at
+// start + n·ratio·(1+skew).
+type clock struct {
+	start, skew float64
+	centre      float64 // internal sample where the two errors below are independent
+	delayError  float64 // standard deviation of the position at centre, internal samples
+	skewError   float64
+}
+
+// receiver turns the samples of one burst into header, control block and frames.
+// Between bursts it remembers nothing.
+type receiver struct {
+	prof   *profile
+	scale  scale
+	coder  coder
+	interp *dsp.Interpolator
+	ffts   map[int]*dsp.RealFFT
+	est    estimator
+
+	x      []float32 // device samples
+	origin int64     // number of x[0] in the stream; the clock counts as the stream does
+	clock  clock
+	plan   plan
+
+	time      []float32
+	spectrum  []complex64
+	values    []complex64 // storage of all symbols
+	used      int
+	symbols   []symbol // head, then body
+	headWay   channel
+	bodyWay   channel
+	profiles  []complex128 // delay correlations of the symbols in a search
+	llr       []modem.LLR  // of the coded bits, unscrambled; then their tanh(LLR/2)
+	soft      []modem.LLR
+	info      []byte
+	posterior []modem.LLR
+	levels    []float64 // of the noise in each symbol
+
+	store  []byte // octets of burst
+	burst  modem.Burst
+	frames [][]byte
+}
+
+func newReceiver(p *profile, s scale) *receiver {
+	return &receiver{prof: p, scale: s, coder: newCoder(), interp: dsp.NewInterpolator(), ffts: map[int]*dsp.RealFFT{}}
+}
+
+// headPlan is the plan of a burst of the class as far as it is known before the
+// header is.
+func headPlan(p *profile, s scale, class int) plan {
+	pl := plan{class: &p.classes[class], pilots: p.pilots}
+	pl.setHead(s)
+	return pl
+}
+
+// alloc returns n zeros that live until the next burst.
+func (r *receiver) alloc(n int) []complex64 {
+	if r.used+n > len(r.values) {
+		// What was handed out stays where it is; the next burst finds it in one piece.
+		r.values = make([]complex64, max(2*len(r.values), r.used+n))
+		r.used = 0
+	}
+	v := r.values[r.used:][:n:n]
+	r.used += n
+	clear(v)
+	return v
+}
+
+// add appends count symbols of a numerology from internal sample at on.
+func (r *receiver) add(g geometry, at, count int) {
+	for i := range count {
+		start := at + i*g.length()
+		r.symbols = append(r.symbols, symbol{
+			at:   start,
+			time: float64(start+g.cp-g.advance(r.scale)) + float64(g.n)/2,
+			loud: 1,
+			y:    r.alloc(g.carriers),
+			ref:  r.alloc(g.carriers),
+		})
+	}
+}
+
+// step is the length of an internal sample in device samples.
+func (r *receiver) step() float64 { return r.scale.ratio * (1 + r.clock.skew) }
+
+// transform fills y of the symbols by the present clock.
+func (r *receiver) transform(g geometry, symbols []symbol) {
+	fft := r.ffts[g.n]
+	if fft == nil {
+		fft = dsp.NewRealFFT(g.n)
+		r.ffts[g.n] = fft
+	}
+	r.time = resize(r.time, g.n)
+	r.spectrum = resize(r.spectrum, g.n/2+1)
+	adv := g.advance(r.scale)
+	unit := float32(math.Sqrt(2*float64(g.carriers)) / float64(g.n))
+	for i := range symbols {
+		s := &symbols[i]
+		pos := r.clock.start - float64(r.origin) + float64(s.at+g.cp-adv)*r.step()
+		r.interp.Read(r.time, r.x, pos, r.step())
+		fft.Forward(r.spectrum, r.time)
+		for k := range s.y {
+			v := r.spectrum[g.first+k]
+			s.y[k] = complex(unit*real(v), unit*imag(v))
+		}
+		s.skew = r.clock.skew
+		rotate(s.y, g, float64(adv))
+	}
+}
+
+// rotate takes a delay of d internal samples out of the carriers y.
+func rotate(y []complex64, g geometry, d float64) {
+	w := 2 * math.Pi * d / float64(g.n)
+	const stretch = 256 // the recurrence is started afresh now and then
+	stepIm, stepRe := math.Sincos(w)
+	var re, im float64
+	for k, v := range y {
+		if k%stretch == 0 {
+			im, re = math.Sincos(w * float64(g.first+k))
+		}
+		a, b := float32(re), float32(im)
+		y[k] = complex(real(v)*a-imag(v)*b, real(v)*b+imag(v)*a)
+		re, im = re*stepRe-im*stepIm, re*stepIm+im*stepRe
+	}
+}
+
+// shift applies a correction of the clock: at centre the burst was found delay
+// later than thought, and running on by skew more.
+func (r *receiver) shift(centre, delay, skew float64) {
+	r.clock.start += (delay - skew*centre) * r.step()
+	r.clock.skew = (1+r.clock.skew)*(1+skew) - 1
+}
+
+// shiftSymbols applies the same correction to symbols already transformed.
+func shiftSymbols(symbols []symbol, g geometry, centre, delay, skew float64) {
+	for i := range symbols {
+		rotate(symbols[i].y, g, delay+skew*(symbols[i].time-centre))
+	}
+}
+
+// readHeader finds out when exactly the burst that begins near start in the
+// stream was sent and reads its header. It fills r.plan and r.clock. x are the
+// samples from number origin on.
+func (r *receiver) readHeader(x []float32, origin int64, start float64, class int) bool {
+	r.x, r.origin, r.used = x, origin, 0
+	r.plan = headPlan(r.prof, r.scale, class)
+	p := &r.plan
+	c := p.class
+	g, times := p.head, r.scale.times
+	r.symbols = r.symbols[:0]
+	r.add(g, p.headAt, p.headCount)
+	head := r.symbols
+	r.coder.head = r.coder.head[:0]
+	r.headReferences(0)
+
+	r.clock = clock{
+		start: start, centre: 0,
+		// The chirp is found to a sample or two, later or earlier by skew.
+		delayError: 0.8*float64(times) + maxSkew/4*float64(p.chirp),
+		skewError:  maxSkew / 4,
+	}
+	r.transform(g, head)
+	r.search(g, head, nil)
+	r.transform(g, head)
+	r.est.estimate(&r.headWay, g, times, head)
+	for range 2 {
+		r.follow(g, head, &r.headWay, r.clock)
+		r.est.estimate(&r.headWay, g, times, head)
+	}
+	r.transform(g, head)
+	r.est.estimate(&r.headWay, g, times, head)
+
+	r.llr = resize(r.llr, c.coded)
+	r.headLLRs(0, p.headerOnly, 0, c.coded)
+	r.coder.header.set(c.coded)
+	r.info = resize(r.info, headerInfoBits)
+	if !r.coder.header.decode(r.info, r.llr) {
+		return false
+	}
+	mcs, frames, octets, control := readHeader(r.info)
+	if mcs >= len(r.prof.modes) || r.prof.modes[mcs].class != class || frames > 0 && octets == 0 {
+		return false
+	}
+	return r.plan.set(r.prof, r.scale, mcs, frames, octets, control) == nil
+}
+
+// headReferences writes what is known of the head symbols from the given one
+// on: training, pilots, and the coded bits in r.coder.head.
+func (r *receiver) headReferences(from int) {
+	p := &r.plan
+	q := r.coder.qam(2)
+	o := p.headOrder()
+	base := 0
+	for i := range r.symbols[:p.headCount] {
+		s := i - p.class.training
+		n := 0
+		if s >= 0 {
+			n = p.headPlaces(s)
+		}
+		if i >= from {
+			offset := pilotOffset(max(s, 0), p.class.pilots)
+			invert := spread(max(n, 1))
+			place := 0
+			ref := r.symbols[i].ref
+			for j := range ref {
+				ref[j] = known(headPart, i, j)
+				if s < 0 || j%p.class.pilots == offset {
+					continue
+				}
+				if v := 2 * o.symbolAt(place, base, n, invert); v < len(r.coder.head) {
+					ref[j] = q.point(r.coder.head[v:])
+				} else if len(r.coder.head) == 0 || p.control > 0 {
+					ref[j] = 0 // not known yet
+				}
+				place++
+			}
+		}
+		base += n
+	}
+}
+
+// headLLRs writes the LLRs of the coded bits at to at+n of the head, which lie
+// in its symbols from…to (training excluded), to r.llr.
+func (r *receiver) headLLRs(from, to, at, bits int) {
+	p := &r.plan
+	o := p.headOrder()
+	q := r.coder.qam(2)
+	base := 0
+	for s := range to {
+		n := p.headPlaces(s)
+		if s >= from {
+			sym := &r.symbols[s+p.class.training]
+			offset := pilotOffset(s, p.class.pilots)
+			invert := spread(n)
+			place := 0
+			for j, y := range sym.y {
+				if j%p.class.pilots == offset {
+					continue
+				}
+				if b := 2*o.symbolAt(place, base, n, invert) - at; b >= 0 && b < bits {
+					z, v := equalise(y, r.headWay.h[j], r.headWay.noise[j]*sym.loud)
+					q.soften(r.llr[b:], z, v)
+					for i := range 2 {
+						if flip(at+b+i) != 0 {
+							r.llr[b+i] = -r.llr[b+i]
+						}
+					}
+				}
+				place++
+			}
+		}
+		base += n
+	}
+}
+
+// equalise divides by the channel; v is the noise variance that remains.
+func equalise(y, h complex64, noise float32) (z complex64, v float32) {
+	p := real(h)*real(h) + imag(h)*imag(h) + 1e-30
+	return complex((real(y)*real(h)+imag(y)*imag(h))/p, (imag(y)*real(h)-real(y)*imag(h))/p), noise/p + 1e-12
+}
+
+// readBurst reads everything behind the header. All samples of the burst are in
+// x, which starts at number origin of the stream, as far as there will ever be
+// any. The result is valid until the next call.
+func (r *receiver) readBurst(x []float32, origin int64) *modem.Burst {
+	r.x, r.origin = x, origin
+	p := &r.plan
+	r.store = r.store[:0]
+	r.burst = modem.Burst{MCS: modem.MCS(p.mcs)}
+	r.readControl()
+	if p.frames > 0 {
+		r.readFrames()
+	}
+	return &r.burst
+}
+
+// readControl follows the clock through the rest of the head and reads the
+// control block.
+func (r *receiver) readControl() {
+	p, times := &r.plan, r.scale.times
+	seen := len(r.symbols)
+	r.coder.info = headerInfo(r.coder.info, p)
+	r.coder.head = r.coder.header.encode(r.coder.head[:0], r.coder.info)
+	for i := range r.coder.head {
+		r.coder.head[i] ^= flip(i)
+	}
+	r.add(p.head, p.headAt+seen*p.head.length(), p.headCount-seen)
+	r.headReferences(0)
+	r.est.estimate(&r.headWay, p.head, times, r.symbols[:seen])
+	r.track(p.head, r.symbols, seen, &r.headWay)
+	r.est.estimate(&r.headWay, p.head, times, r.symbols)
+	at, bits := p.controlBits()
+	if bits == 0 {
+		r.burst.Control = r.store[:0:0]
+		if r.burst.Control == nil {
+			r.burst.Control = []byte{}
+		}
+		return
+	}
+	r.llr = resize(r.llr, bits)
+	r.headLLRs(0, p.headCount-p.class.training, at, bits)
+	r.info = resize(r.info, 8*(p.control+controlCheck))
+	r.coder.control.set(len(r.info), bits)
+	r.coder.control.decode(r.info, r.llr)
+	octets := len(r.info) / 8
+	r.store = grow(r.store, octets)
+	pack(r.store[:octets], r.info)
+	if !checked(r.store[:octets]) {
+		return
+	}
+	r.burst.Control = r.store[: octets-controlCheck : octets-controlCheck]
+	r.coder.head = r.coder.control.encode(r.coder.head, r.info)
+	for i := at; i < len(r.coder.head); i++ {
+		r.coder.head[i] ^= flip(i)
+	}
+	r.headReferences(seen - 1)
+}
+
+// prepareBody transforms the symbols of the body by the sender's clock and
+// estimates their channel. all are the symbols that tell of it.
+func (r *receiver) prepareBody() (body, all []symbol) {
+	p, times := &r.plan, r.scale.times
+	headSymbols := len(r.symbols)
+	r.add(p.body, p.bodyAt, p.bodyCount)
+	body = r.symbols[headSymbols:]
+	for i := range body {
+		for j := range body[i].ref {
+			if i < p.training || j%p.pilots == pilotOffset(i, p.pilots) {
+				body[i].ref[j] = known(bodyPart, i, j)
+			}
+		}
+	}
+	all = body
+	seen := p.training
+	if p.training == 0 {
+		// Those of the head are of the same kind.
+		all, seen = r.symbols, headSymbols
+		r.est.estimate(&r.bodyWay, p.body, times, all[:seen])
+	} else {
+		// The body's own training defines what delay 0 is.
+		r.clock.centre, r.clock.delayError = body[0].time, 0.02*float64(times)
+		r.transform(p.body, body[:seen])
+		r.est.estimate(&r.bodyWay, p.body, times, body[:seen])
+	}
+	r.track(p.body, all, seen, &r.bodyWay)
+	r.est.estimate(&r.bodyWay, p.body, times, all)
+	r.loudness(body)
+	r.est.estimate(&r.bodyWay, p.body, times, all)
+
+	r.coder.setPayload(p)
+	r.llr = resize(r.llr, p.e*p.words*p.frames)
+	return body, all
+}
+
+// readFrames reads the body.
+func (r *receiver) readFrames() {
+	p := &r.plan
+	body, all := r.prepareBody()
+	r.frames = resize(r.frames, p.frames)
+	clear(r.frames)
+	r.burst.Frames = r.frames
+	r.soft = resize(r.soft, r.coder.payload.N())
+	r.info = resize(r.info, p.words*p.k)
+	// All frames find room without the ones before moving.
+	room := len(r.store) + p.frames*(p.words*p.k+7)/8 + 8*p.frames
+	if cap(r.store) < room {
+		store := make([]byte, len(r.store), room)
+		copy(store, r.store)
+		if n := len(r.burst.Control); n > 0 {
+			r.burst.Control = store[:n:n]
+		}
+		r.store = store
+	}
+	passes := 4
+	if r.prof.apart > 0 && p.mode.bits >= r.prof.apart {
+		passes = 2 // codewords that help each other little
+	}
+	for pass := range passes {
+		r.bodyLLRs(body)
+		left := r.decodeFrames()
+		if left == 0 || pass == passes-1 {
+			break
+		}
+		r.remodulate(body)
+		r.est.estimate(&r.bodyWay, p.body, r.scale.times, all)
+	}
+}
+
+// loudness measures the noise of each symbol on its pilots, against that of the
+// median symbol: a silence or a bang in it raises it above the others. It
+// reports whether any stands out.
+func (r *receiver) loudness(body []symbol) (found bool) {
+	const (
+		pull    = 12  // pilots' worth of the median, for symbols with few
+		unusual = 1.8 // what stands out from chance
+	)
+	r.levels = resize(r.levels, 2*len(body))
+	level, sorted := r.levels[:len(body)], r.levels[len(body):]
+	for i := range body {
+		s := &body[i]
+		var sum, n float64
+		for k, x := range s.ref {
+			if x != 0 {
+				d := s.y[k] - r.bodyWay.h[k]*x
+				sum += float64(real(d)*real(d)+imag(d)*imag(d)) / float64(r.bodyWay.noise[k])
+				n++
+			}
+		}
+		level[i] = sum / max(n, 1)
+	}
+	copy(sorted, level)
+	slices.Sort(sorted)
+	median := max(sorted[len(sorted)/2], 1e-9)
+	pilots := float64(r.plan.body.carriers / r.plan.pilots)
+	for i := range body {
+		body[i].loud = 1
+		if v := (pull + level[i]/median*pilots) / (pull + pilots); v > unusual {
+			body[i].loud = float32(v)
+			found = true
+		}
+	}
+	return found
+}
+
+// bodyLLRs fills r.llr.
+func (r *receiver) bodyLLRs(body []symbol) {
+	p := &r.plan
+	q := r.coder.qam(p.mode.bits)
+	for i := p.training; i < len(body); i++ {
+		s := &body[i]
+		order := p.order(i)
+		offset := pilotOffset(i, p.pilots)
+		for j, y := range s.y {
+			if j%p.pilots == offset {
+				continue
+			}
+			cell, ok := order.next()
+			if !ok {
+				break
+			}
+			at := cell * p.mode.bits
+			llr := r.llr[at:][:p.mode.bits]
+			z, v := equalise(y, r.bodyWay.h[j], r.bodyWay.noise[j]*s.loud)
+			q.soften(llr, z, v)
+			for b := range llr {
+				if flip(at+b) != 0 {
+					llr[b] = -llr[b]
+				}
+			}
+		}
+	}
+}
+
+// decodeFrames decodes the frames that are still missing and returns how many
+// remain so. In r.llr it leaves the decoder's tanh(LLR/2) of all coded bits.
+func (r *receiver) decodeFrames() (left int) {
+	const iterations = 40
+	p := &r.plan
+	code := r.coder.payload
+	for f := range p.frames {
+		good := r.frames[f] != nil
+		if !good {
+			for w := range p.words {
+				llr := r.llr[(f*p.words+w)*p.e:][:p.e]
+				clear(r.soft)
+				code.Dematch(r.soft, llr, 0)
+				code.Decode(r.info[w*p.k:][:p.k], r.soft, iterations)
+				r.posterior = code.Posterior(r.posterior[:0], 0)
+				for i, v := range r.posterior {
+					llr[i] = tanhHalf(v)
+				}
+			}
+			octets := p.octets + frameCheck
+			at := len(r.store)
+			r.store = grow(r.store, octets)
+			frame := r.store[at:][:octets:octets]
+			pack(frame, r.info)
+			if good = checked(frame); good {
+				r.frames[f] = frame[: octets-frameCheck : octets-frameCheck]
+			} else {
+				r.store = r.store[:at]
+				left++
+			}
+		}
+		if good {
+			r.remember(f)
+		}
+	}
+	return left
+}
+
+// remember writes the coded bits of a frame that was read to r.llr, as
+// certainties.
+func (r *receiver) remember(f int) {
+	p := &r.plan
+	c := &r.coder
+	c.octets = appendCheck(append(c.octets[:0], r.frames[f]...))
+	c.info = unpack(c.info[:0], c.octets)
+	for len(c.info) < p.words*p.k {
+		c.info = append(c.info, 0)
+	}
+	for w := range p.words {
+		c.body = c.payload.Encode(c.body[:0], c.info[w*p.k:][:p.k], 0)
+		for i, b := range c.body {
+			r.llr[(f*p.words+w)*p.e+i] = 1 - 2*float32(b)
+		}
+	}
+}
+
+// tanhHalf is tanh(x/2).
+func tanhHalf(x float32) float32 {
+	if x < 0 {
+		return -tanhHalf(-x)
+	}
+	e := fastExp(-x)
+	return (1 - e) / (1 + e)
+}
+
+// remodulate makes references of what the decoder thinks was sent. Carriers it
+// knows next to nothing about stay out.
+func (r *receiver) remodulate(body []symbol) {
+	p := &r.plan
+	q := r.coder.qam(p.mode.bits)
+	for i := p.training; i < len(body); i++ {
+		s := &body[i]
+		order := p.order(i)
+		offset := pilotOffset(i, p.pilots)
+		for j := range s.ref {
+			if j%p.pilots == offset {
+				continue
+			}
+			cell, ok := order.next()
+			if !ok {
+				break
+			}
+			at := cell * p.mode.bits
+			t := r.llr[at:][:p.mode.bits]
+			for b := range t {
+				if flip(at+b) != 0 {
+					t[b] = -t[b]
+				}
+			}
+			s.ref[j] = q.mean(t)
+		}
+	}
+}

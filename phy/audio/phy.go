@@ -1,0 +1,305 @@
+package audio
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"lightsong/modem"
+	"lightsong/phy"
+)
+
+const (
+	blockTime = 10 * time.Millisecond // of one Read or Write
+	maxFilled = time.Second           // a longer gap in the stream ends the burst in progress
+	// stalled ends the wait for the last sample when the stream no longer
+	// delivers: generous, because a simulated medium may be slow.
+	stalled = 10 * time.Second
+	settle  = 100 * time.Microsecond
+)
+
+// Config of a PHY. Modem and Stream are required and belong to the PHY from
+// then on.
+type Config struct {
+	Modem      *Modem
+	Stream     Stream
+	FullDuplex bool    // the medium carries both directions at once (a lead); otherwise the own transmission is not listened to
+	GainDB     float64 // added to the modem's own −12 dBFS RMS; samples beyond full scale are clipped
+}
+
+// PHY is one station's sound modem on its stream. It implements phy.PHY.
+type PHY struct {
+	cfg   Config
+	gain  float32
+	block int // samples
+
+	// Receive's own.
+	rx      []float32
+	zeros   []float32
+	heard   int64 // samples pushed into the demodulator: what its events count in
+	muted   bool
+	pending []phy.Event
+	next    int // index of the first event in pending that was not given out
+	sense   carrierSense
+
+	// Shared between Receive and Transmit.
+	now       atomic.Int64  // samples read so far: the clock of this PHY
+	muteUntil atomic.Int64  // what is read before that is the own transmission
+	tick      chan struct{} // now has advanced
+	closed    chan struct{}
+	closeOnce sync.Once
+	closeErr  error
+
+	// Transmit's own.
+	tx []float32
+}
+
+// New joins a modem and a stream.
+func New(cfg Config) *PHY {
+	block := int(int64(cfg.Modem.Rate) * int64(blockTime) / int64(time.Second))
+	return &PHY{
+		cfg:    cfg,
+		gain:   float32(math.Pow(10, cfg.GainDB/20)),
+		block:  block,
+		rx:     make([]float32, block),
+		zeros:  make([]float32, block),
+		sense:  newCarrierSense(),
+		tick:   make(chan struct{}, 1),
+		closed: make(chan struct{}),
+	}
+}
+
+// Caps implements phy.PHY.
+func (p *PHY) Caps() phy.Caps {
+	in, out := p.cfg.Stream.Latency()
+	return phy.Caps{
+		Modes:      p.cfg.Modem.Modes,
+		FullDuplex: p.cfg.FullDuplex,
+		// The answering station is taken to have buffers like ours, and to work
+		// in whole blocks as we do.
+		Turnaround: in + out + 2*blockTime,
+		MaxFrames:  modem.MaxFrames,
+		MaxControl: modem.MaxControlOctets,
+	}
+}
+
+// Airtime implements phy.PHY.
+func (p *PHY) Airtime(b *phy.Burst) time.Duration {
+	return p.duration(int64(p.cfg.Modem.Samples(b)))
+}
+
+// Close implements phy.PHY. It closes the stream, which ends a blocked Read or
+// Write.
+func (p *PHY) Close() error {
+	p.closeOnce.Do(func() {
+		close(p.closed)
+		p.closeErr = p.cfg.Stream.Close()
+	})
+	return p.closeErr
+}
+
+// Transmit implements phy.PHY.
+func (p *PHY) Transmit(ctx context.Context, b *phy.Burst) error {
+	var err error
+	if p.tx, err = p.cfg.Modem.AppendBurst(p.tx[:0], b); err != nil {
+		return fmt.Errorf("transmit: %w", err)
+	}
+	if p.gain != 1 {
+		for i, v := range p.tx {
+			p.tx[i] = max(-1, min(1, v*p.gain))
+		}
+	}
+	p.muteUntil.Store(math.MaxInt64)
+	defer func() {
+		// The last sample has just left; it is heard after the input latency,
+		// and the block that holds it may hold more.
+		in, _ := p.cfg.Stream.Latency()
+		p.muteUntil.Store(p.now.Load() + p.samples(in) + int64(p.block))
+	}()
+	if err := p.play(ctx); err != nil {
+		return err
+	}
+	// The stream takes the last block at the moment at which it gives the next
+	// one to Receive: which of the two runs first must not decide what the
+	// clock shows.
+	time.Sleep(settle)
+	_, out := p.cfg.Stream.Latency()
+	return p.wait(ctx, p.now.Load()+p.samples(out))
+}
+
+// play writes the burst, a block at a time, so that it ends soon after ctx.
+func (p *PHY) play(ctx context.Context) error {
+	if s, ok := p.cfg.Stream.(BurstEnder); ok {
+		defer s.EndBurst()
+	}
+	for rest := p.tx; len(rest) > 0; {
+		if err := p.ended(ctx); err != nil {
+			return err
+		}
+		n := min(len(rest), p.block)
+		if err := p.cfg.Stream.Write(rest[:n]); err != nil {
+			return p.streamError(ctx, "play", err)
+		}
+		rest = rest[n:]
+	}
+	return nil
+}
+
+// wait returns when the clock of the stream has reached the sample target.
+func (p *PHY) wait(ctx context.Context, target int64) error {
+	timeout := time.NewTimer(stalled)
+	defer timeout.Stop()
+	for p.now.Load() < target {
+		select {
+		case <-p.tick:
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-p.closed:
+			return phy.ErrClosed
+		case <-timeout.C:
+			return errors.New("transmit: the stream delivers no samples, so it cannot be told when the last one has left")
+		}
+	}
+	return nil
+}
+
+// Receive implements phy.PHY.
+func (p *PHY) Receive(ctx context.Context, ev *phy.Event) error {
+	for p.next == len(p.pending) {
+		p.pending, p.next = p.pending[:0], 0
+		if err := p.listen(ctx); err != nil {
+			return err
+		}
+	}
+	*ev, p.pending[p.next] = p.pending[p.next], phy.Event{}
+	p.next++
+	return nil
+}
+
+// listen reads one block and turns it into any number of pending events.
+func (p *PHY) listen(ctx context.Context) error {
+	if err := p.ended(ctx); err != nil {
+		return err
+	}
+	n, lost, err := p.cfg.Stream.Read(p.rx)
+	if err != nil && n == 0 {
+		return p.streamError(ctx, "listen", err)
+	}
+	now := p.now.Add(int64(n) + lost)
+	select {
+	case p.tick <- struct{}{}:
+	default:
+	}
+
+	if !p.cfg.FullDuplex && now <= p.muteUntil.Load() {
+		if !p.muted {
+			p.muted = true
+			p.cfg.Modem.Reset()
+			p.carrier(p.sense.burstOver())
+		}
+		return nil
+	}
+	p.muted = false
+
+	if lost > 0 {
+		p.pending = append(p.pending, phy.Event{Kind: phy.Lost, Samples: lost})
+		p.fill(lost)
+	}
+	p.push(p.rx[:n])
+	p.carrier(p.sense.block(p.rx[:n], p.duration(int64(n))))
+	return nil
+}
+
+// fill puts silence in the place of lost samples, so that a burst in progress
+// keeps its timing and loses only the frames that the gap has hit.
+func (p *PHY) fill(lost int64) {
+	if p.duration(lost) > maxFilled {
+		p.cfg.Modem.Reset()
+		return
+	}
+	for ; lost > 0; lost -= int64(len(p.zeros)) {
+		p.push(p.zeros[:min(lost, int64(len(p.zeros)))])
+	}
+}
+
+func (p *PHY) push(samples []float32) {
+	p.heard += int64(len(samples))
+	p.cfg.Modem.Push(samples, p.demodulated)
+}
+
+func (p *PHY) demodulated(ev modem.Event) {
+	switch ev.Kind {
+	case modem.Preamble:
+		p.carrier(p.sense.burstBegan())
+	case modem.Announced:
+		p.pending = append(p.pending, phy.Event{
+			Kind:    phy.Announced,
+			Until:   p.duration(max(0, ev.End-p.heard)),
+			Burst:   phy.Burst{MCS: ev.Burst.MCS},
+			Quality: ev.Quality,
+		})
+	case modem.Received:
+		p.pending = append(p.pending, phy.Event{Kind: phy.Received, Burst: clone(ev.Burst), Quality: ev.Quality})
+		p.carrier(p.sense.burstOver())
+	case modem.Missed:
+		p.pending = append(p.pending, phy.Event{Kind: phy.Missed, Quality: ev.Quality})
+		p.carrier(p.sense.burstOver())
+	}
+}
+
+// carrier passes a change of the carrier sense on.
+func (p *PHY) carrier(kind phy.EventKind) {
+	if kind != 0 {
+		p.pending = append(p.pending, phy.Event{Kind: kind})
+	}
+}
+
+func (p *PHY) ended(ctx context.Context) error {
+	select {
+	case <-p.closed:
+		return phy.ErrClosed
+	default:
+		return ctx.Err()
+	}
+}
+
+// streamError is err, unless the stream failed because it was closed.
+func (p *PHY) streamError(ctx context.Context, what string, err error) error {
+	if over := p.ended(ctx); over != nil {
+		return over
+	}
+	return fmt.Errorf("%s: %w", what, err)
+}
+
+func (p *PHY) samples(d time.Duration) int64 {
+	return int64(d) * int64(p.cfg.Modem.Rate) / int64(time.Second)
+}
+
+func (p *PHY) duration(samples int64) time.Duration {
+	return time.Duration(samples * int64(time.Second) / int64(p.cfg.Modem.Rate))
+}
+
+// clone copies what the demodulator owns into one allocation of its own.
+func clone(b *modem.Burst) phy.Burst {
+	size := len(b.Control)
+	for _, f := range b.Frames {
+		size += len(f)
+	}
+	store := make([]byte, 0, size)
+	keep := func(src []byte) []byte {
+		if src == nil {
+			return nil
+		}
+		store = append(store, src...)
+		return store[len(store)-len(src) : len(store) : len(store)]
+	}
+	c := phy.Burst{MCS: b.MCS, Control: keep(b.Control), Frames: make([][]byte, len(b.Frames))}
+	for i, f := range b.Frames {
+		c.Frames[i] = keep(f)
+	}
+	return c
+}

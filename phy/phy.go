@@ -1,0 +1,79 @@
+// Package phy is the interface between the data link and a medium: one station
+// on one medium, bursts in, events out.
+//
+// It knows neither the link above it nor any device below it. Its
+// implementations live in the folders beside this file.
+package phy
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"lightsong/modem"
+)
+
+// The modem's words are the link's words too.
+type (
+	// Burst is modem.Burst.
+	Burst = modem.Burst
+	// MCS is modem.MCS.
+	MCS = modem.MCS
+	// Mode is modem.Mode.
+	Mode = modem.Mode
+	// Quality is modem.Quality.
+	Quality = modem.Quality
+)
+
+// ErrClosed is returned by every method of a PHY after Close.
+var ErrClosed = errors.New("phy closed")
+
+// EventKind tells what a station heard.
+type EventKind uint8
+
+// The kinds. Busy and Idle are carrier sense: they come alternately, Busy
+// first. The others tell of one burst: Announced when its header was read, then
+// Received or Missed.
+const (
+	Busy      EventKind = iota + 1 // the medium is taken: energy or a preamble
+	Idle                           // the medium is free again
+	Announced                      // a burst's header was read; Until tells when it will be over
+	Received                       // a burst is over; Burst holds what came of it
+	Missed                         // a burst was there, but its header could not be read
+	Lost                           // Samples samples or edges were lost by the device
+)
+
+// Event is what a station heard.
+type Event struct {
+	Kind  EventKind
+	Until time.Duration // Announced: time from now to the burst's end
+	// Burst is set for Received; frames that failed their check are nil, and
+	// the slices belong to the caller of Receive. For Announced only its MCS is.
+	Burst   Burst
+	Quality Quality
+	Samples int64 // Lost: how many
+}
+
+// Caps says what a PHY can do. It does not change while the PHY is open.
+type Caps struct {
+	Modes      []Mode        // by MCS, the most robust first
+	FullDuplex bool          // it hears while it sends
+	Turnaround time.Duration // from the end of a burst on the medium to the start of the earliest answer: the answering station's buffers; also how long carrier sense is blind
+	MaxFrames  int           // frames in a burst
+	MaxControl int           // octets in the control block
+}
+
+// PHY is one station on one medium. Transmit and Receive may be called at the
+// same time from two goroutines, each from one only.
+type PHY interface {
+	// Transmit sends the burst and returns when its last sample or edge has
+	// left. A half-duplex PHY does not hear its own burst.
+	Transmit(ctx context.Context, b *Burst) error
+	// Receive waits for the next event and writes it to ev.
+	Receive(ctx context.Context, ev *Event) error
+	// Airtime is exact: from the first to the last sample or edge; 0 for a burst
+	// that cannot be sent. Only the lengths in b matter.
+	Airtime(b *Burst) time.Duration
+	Caps() Caps
+	Close() error
+}
