@@ -39,7 +39,7 @@ fuzz: ## every fuzz target for FUZZTIME (30s), two at a time
 	@grep -rlE '^func Fuzz' --include='*_test.go' . | while read -r file; do \
 		grep -oE '^func Fuzz[A-Za-z0-9]+' "$$file" | sed "s|^func |$$(dirname "$$file") |"; \
 	done | sort -u | xargs -P 2 -L 1 bash -o pipefail -c \
-		'go test -run "^$$" -fuzz "^$$1$$" -fuzztime $(FUZZTIME) -parallel 1 "$$0" | sed "s|^|$$0 $$1: |"'
+		'.ci/fuzz "$$0" "$$1" $(FUZZTIME)'
 
 bench: ## the figures of the README: speed, allocations, error rates against theory
 	go test -run '^$$' -bench . -benchmem ./...

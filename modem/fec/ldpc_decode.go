@@ -87,9 +87,10 @@ func (d *ldpcDecoder) column(i int) []int16 {
 // Decode decodes the soft buffer of N LLRs and writes the K information bits
 // to info. It stops as soon as all checks hold, at the latest after
 // maxIterations (10 to 50 are sensible), and returns the number of iterations
-// done. ok says that the checks hold and that every information bit is decided;
-// a wrong codeword is still possible, rarely for long codes and less rarely
-// for short ones, so the caller has a check of its own.
+// done. ok says that the checks hold, that every information bit is decided and
+// that no filler was outvoted; a wrong codeword is still possible, rarely for
+// long codes and less rarely for short ones, so the caller has a check of its
+// own.
 //
 // LLRs are expected on their true scale; magnitudes above 64 count as 64 and
 // NaN as an erasure. It panics if a length is wrong.
@@ -105,15 +106,18 @@ func (c *LDPC) Decode(info []byte, soft []modem.LLR, maxIterations int) (iterati
 		}
 		ok = c.fulfilled()
 	}
-	for col := 0; col*c.z < c.k; col++ {
+	for col := range c.bg.kb {
 		p, at := c.dec.column(col), -c.dec.rot[col]
 		if at < 0 {
 			at += c.z
 		}
-		for i := range min(c.z, c.k-col*c.z) {
-			v := p[at]
-			info[col*c.z+i] = byte(uint16(v) >> 15)
-			ok = ok && v != 0
+		for i := col * c.z; i < (col+1)*c.z; i++ {
+			if v := p[at]; i < c.k {
+				info[i] = byte(uint16(v) >> 15)
+				ok = ok && v != 0
+			} else {
+				ok = ok && v > 0
+			}
 			if at++; at == c.z {
 				at = 0
 			}
