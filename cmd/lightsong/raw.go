@@ -152,5 +152,8 @@ func (d *rawDecoder) finish(sum *Transfer) (line string, err error) {
 		d.octets, seconds(sum.Airtime), display(sum.File, "standard output"), d.mode.Name), nil
 }
 
+// keep implements decoder: there is nothing to go on from.
+func (d *rawDecoder) keep() error { return nil }
+
 // Close implements decoder.
 func (d *rawDecoder) Close() error { return d.out.Close() }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"math"
 	"os"
 	"strings"
@@ -27,6 +28,7 @@ type recvOptions struct {
 	raw     string
 	wav     string
 	out     string
+	resume  string
 	json    bool
 }
 
@@ -42,9 +44,14 @@ message says how much came.
 
 Any sample rate from 8000 to 192000 Hz, mono or stereo, 8 to 32 bits or float is
 read. Without -o the file gets the name that it was sent with, in the present
-folder; a file of that name is kept and a number added to the new one.`,
+folder; a file of that name is kept and a number added to the new one.
+
+With --resume a reception that did not come whole, or was interrupted, is kept in
+a file of its own, and the next one goes on from there: of a sender that loops,
+each reception adds what the others missed.`,
 		Example: `  lightsong recv --profile fsk --wav out.wav -o letter.txt
   arecord -f S16_LE -r 48000 | lightsong recv --wav -
+  lightsong recv --profile air --resume letter.part --wav tuesday.wav
   lightsong recv --raw bell202 --wav out.wav -o letter.txt`,
 		Args: exactly(),
 		RunE: func(cmd *cobra.Command, _ []string) error { return interrupted(o.run(cmd)) },
@@ -54,6 +61,7 @@ folder; a file of that name is kept and a number added to the new one.`,
 	f.StringVar(&o.raw, "raw", "", rawUsage)
 	f.StringVar(&o.wav, "wav", "", "WAV file to read; - is standard input")
 	f.StringVarP(&o.out, "output", "o", "", "file or folder to write; - is standard output (default: the name that was sent)")
+	f.StringVar(&o.resume, "resume", "", "file that keeps what came until the whole is there")
 	f.BoolVar(&o.json, "json", false, "print the summary as JSON (on standard error if standard output carries the file)")
 	return cmd
 }
@@ -66,15 +74,20 @@ type decoder interface {
 	// writes the file. The error tells what is missing; the summary is valid
 	// even then, and line says it in words.
 	finish(sum *Transfer) (line string, err error)
+	// keep saves for the next reception what this one got, if that was asked
+	// for, and removes what was saved when it is no longer needed.
+	keep() error
 	io.Closer
 }
 
-func (o *recvOptions) run(cmd *cobra.Command) error {
+func (o *recvOptions) run(cmd *cobra.Command) (err error) {
 	switch {
 	case o.wav == "":
 		return usage(errors.New("--wav is missing: the WAV file to read, or - for standard input"))
 	case o.raw != "" && cmd.Flags().Changed("profile"):
 		return usage(errors.New("--profile and --raw exclude each other"))
+	case o.raw != "" && o.resume != "":
+		return usage(errors.New("--resume and --raw exclude each other: uncoded sound has no frames"))
 	}
 	out, err := newTarget(o.out)
 	if err != nil {
@@ -97,6 +110,8 @@ func (o *recvOptions) run(cmd *cobra.Command) error {
 		return err
 	}
 	defer dec.Close()
+
+	defer func() { err = errors.Join(err, dec.keep()) }()
 
 	advance, erase := progress(cmd.ErrOrStderr(), "receiving", wav.Samples())
 	defer erase()
@@ -142,7 +157,67 @@ func (o *recvOptions) decoder(cmd *cobra.Command, rate int, out target) (decoder
 	}
 	d := &frameDecoder{modem: m, target: out, stdout: cmd.OutOrStdout(), first: -1}
 	d.receiver = oneway.NewReceiver(d.store)
-	return d, nil
+	if o.resume == "" {
+		return d, nil
+	}
+	if d.resume, err = newTarget(o.resume); err != nil {
+		return nil, fmt.Errorf("--resume: %w", err)
+	}
+	if d.resume.path == "" || d.resume.is(o.wav) || d.resume.is(o.out) {
+		return nil, usage(fmt.Errorf("--resume %s: name a file of its own for what came so far", o.resume))
+	}
+	return d, d.restore()
+}
+
+// restore goes on from what an earlier reception kept.
+func (d *frameDecoder) restore() error {
+	f, err := os.Open(d.resume.path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("--resume: %w", err)
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err == nil {
+		err = d.receiver.Restore(f, info.Size())
+	}
+	if err != nil {
+		return errors.Join(fmt.Errorf("--resume %s: %w; name another file", d.resume.path, err), d.receiver.Close())
+	}
+	d.file, _ = d.receiver.File()
+	d.restored = d.receiver.Progress().Octets
+	return nil
+}
+
+// keep implements decoder.
+func (d *frameDecoder) keep() error {
+	switch {
+	case d.resume.path == "":
+		return nil
+	case d.delivered:
+		if err := os.Remove(d.resume.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("the file is whole, but %w", err)
+		}
+		return nil
+	}
+	p, err := d.resume.create()
+	if err != nil {
+		return fmt.Errorf("--resume: %w", err)
+	}
+	defer p.Close()
+	written, err := d.receiver.Save(p)
+	if err == nil && written {
+		var size int64
+		if size, err = p.Seek(0, io.SeekCurrent); err == nil {
+			_, err = p.commit(size, "")
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("--resume: %w", err)
+	}
+	return nil
 }
 
 // frameDecoder receives by a profile's modem.
@@ -153,6 +228,10 @@ type frameDecoder struct {
 	receiver *oneway.Receiver
 	file     *oneway.File
 	err      error // of the receiver
+
+	resume    target // where what came is kept; no path: nowhere
+	restored  int64  // octets of the file that were kept from before
+	delivered bool   // the file is where it is wanted
 
 	pushed      int64 // samples
 	first, last int64 // samples: start of the first burst, end of the last; first is -1 before
@@ -215,7 +294,7 @@ func (d *frameDecoder) finish(sum *Transfer) (line string, err error) {
 		}
 	}
 	p, stats := d.receiver.Progress(), d.receiver.Stats()
-	sum.Octets, sum.Received = p.Size, p.Octets
+	sum.Octets, sum.Received, sum.Resumed = p.Size, p.Octets, d.restored
 	sum.Profile, sum.MCS, sum.Bursts, sum.Missed = d.modem.Profile, int(d.mcs), d.bursts, d.missed
 	sum.Failed, sum.Repaired = stats.FramesFailed, stats.Repaired
 	if d.rated > 0 {
@@ -231,7 +310,7 @@ func (d *frameDecoder) finish(sum *Transfer) (line string, err error) {
 	if sum.File, err = d.deliver(); err != nil {
 		return "", fmt.Errorf("the file came whole, but cannot be written: %w", err)
 	}
-	sum.Complete = true
+	sum.Complete, d.delivered = true, true
 	sum.SHA256 = hex.EncodeToString(d.file.SHA256[:])
 	return fmt.Sprintf("received %d octets in %s of sound to %s: %s, %d bursts, %.0f bit/s net, %d frames failed, %d repaired",
 		sum.Octets, seconds(sum.Airtime), display(sum.File, "standard output"), fmt.Sprintf("%s mode %d", d.modem.Profile, d.mcs), sum.Bursts, sum.NetBPS, sum.Failed, sum.Repaired), nil
@@ -265,7 +344,11 @@ func (d *frameDecoder) incomplete(p oneway.Progress, stats oneway.Stats, sound s
 		if p.Gaps > 0 {
 			text += ", missing are octets " + ranges(p)
 		}
-		return fmt.Errorf("%s; %d more frames are needed: send with more --redundancy or --loops, or louder", text, p.Needed)
+		text += fmt.Sprintf("; %d more frames are needed: ", p.Needed)
+		if d.resume.path != "" {
+			return fmt.Errorf("%swhat came is kept, receive another loop with --resume %s", text, d.resume.path)
+		}
+		return fmt.Errorf("%ssend with more --redundancy or --loops, or louder, or receive another loop with --resume", text)
 	case stats.Foreign > 0:
 		return fmt.Errorf("no file was received: %d bursts in %s of sound, none of a file transfer", d.bursts, sound)
 	case d.bursts > 0 || d.missed > 0:

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"math"
 	"math/rand/v2"
+	"os"
 	"strings"
 	"testing"
 
@@ -79,6 +80,30 @@ func TestRecvLostBursts(t *testing.T) {
 	}
 	if got := string(tt.read("b.bin")); got != "what was there" {
 		t.Errorf("the file that was there holds %d octets now", len(got))
+	}
+
+	// What came can be kept: another recording, of which other bursts are
+	// silenced, brings the rest, and nothing is left behind.
+	tt.call(1, nil, append(recv, "--resume", tt.path("a.part"))...)
+	tt.holds("a.bin", "a.part", "a.wav", "b.bin")
+	tt.call(0, nil, "send", "--mcs", "4", "--redundancy", "0%", "--wav", tt.path("a.wav"), in)
+	whole, rate := tt.sound("a.wav")
+	clear(whole[:spans(whole, rate)[0][1]])
+	tt.writeSound("a.wav", whole, rate)
+	out, _ = tt.call(0, nil, append(recv, "--resume", tt.path("a.part"))...)
+	if err := json.Unmarshal([]byte(out), &sum); err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(tt.read("b.bin"), file) || sum.Resumed < 5000 {
+		t.Errorf("the files differ, or nothing was resumed: %+v", sum)
+	}
+	tt.holds("a.bin", "a.wav", "b.bin")
+	_, stderr = tt.call(1, nil, append(recv, "--resume", tt.write("no.part", file))...)
+	if !strings.Contains(stderr, "not a saved part of a transfer") {
+		t.Errorf("%q", stderr)
+	}
+	if err := os.Remove(tt.path("no.part")); err != nil {
+		t.Fatal(err)
 	}
 
 	// A second loop brings what the first has lost: other bursts are silenced

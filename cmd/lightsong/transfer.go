@@ -30,6 +30,7 @@ type Transfer struct {
 	File     string   `json:"file"`             // read by send, written by recv; empty: none was written
 	Octets   int64    `json:"octets"`           // of the file
 	Received int64    `json:"received_octets"`  // recv: of these, how many came
+	Resumed  int64    `json:"resumed_octets"`   // recv: of these, how many an earlier reception had kept
 	SHA256   string   `json:"sha256,omitempty"` // of the file, hexadecimal
 	Complete bool     `json:"complete"`         // recv: the SHA-256 agrees
 	Profile  string   `json:"profile"`          // or the uncoded mode
@@ -49,7 +50,7 @@ type Transfer struct {
 func (t *Transfer) timing(samples int64) {
 	t.Airtime = float64(samples) / float64(t.Rate)
 	if samples > 0 {
-		t.NetBPS = 8 * float64(t.Received) / t.Airtime
+		t.NetBPS = 8 * float64(t.Received-t.Resumed) / t.Airtime
 	}
 }
 

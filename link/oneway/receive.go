@@ -254,16 +254,20 @@ func (r *Receiver) Progress() Progress {
 	if r.file != nil {
 		return Progress{Known: true, ID: r.file.ID, Size: r.file.Size, Octets: r.file.Size}
 	}
-	var most *transfer
+	if t := r.most(); t != nil {
+		return t.progress()
+	}
+	return Progress{}
+}
+
+// most is the transfer of which most frames are there, nil if none was heard of.
+func (r *Receiver) most() (most *transfer) {
 	for _, t := range r.parts {
 		if most == nil || t.count > most.count {
 			most = t
 		}
 	}
-	if most == nil {
-		return Progress{}
-	}
-	return most.progress()
+	return most
 }
 
 // transfer is a file on its way.
