@@ -249,7 +249,7 @@ func (e *Engine) reserved(now time.Time, d time.Duration) {
 func (e *Engine) oweAnswer(now time.Time, p *peer, gave bool) {
 	a := &e.access
 	at := now
-	if gave && !e.cfg.Caps.FullDuplex {
+	if gave {
 		at = now.Add(hostTurn)
 	}
 	if a.with != p {

@@ -87,7 +87,7 @@ func New(cfg Config, now time.Time) (*Engine, error) {
 		modes:    newModes(cfg.Caps.Modes),
 		random:   rand.New(rand.NewPCG(cfg.Seed, uint64(cfg.Epoch)<<32|uint64(fnv(fnvBasis, []byte(cfg.Name))))),
 		address:  cfg.Address,
-		all:      &peer{address: broadcast, tx: newTransmission(0)},
+		all:      &peer{address: broadcast, tx: newTransmission(nil)},
 		learned:  map[netip.Addr]learned{},
 		codes:    map[[2]int]reedsolomon.Encoder{},
 		maintain: now.Add(maintenance),

@@ -39,7 +39,10 @@ func TestDelivery(t *testing.T) {
 				m.meet()
 				m.frameLoss, m.controlLoss = c.frames, c.control
 				count := 9
-				if c.control > 0.1 || c.frames > 0.3 {
+				switch {
+				case c.control > 0 && c.frames > 0:
+					count = 6
+				case c.control > 0.1 || c.frames > 0.3:
 					count = 3 // the rate left over carries no more within TCP's 30 s
 				}
 				toA, toB := tcpBothWays(m, a, b, count)

@@ -381,7 +381,7 @@ func (m *medium) meet() {
 	}
 	for _, n := range m.nodes { // as after some traffic
 		for _, p := range n.engine.peers {
-			p.tx.ceiling.index, p.rx.ceiling.index = len(m.table), len(m.table)
+			p.tx.ceiling, p.rx.ceiling = newCeiling(n.engine.modes), newCeiling(n.engine.modes)
 		}
 	}
 }

@@ -117,8 +117,7 @@ func (e *Engine) newPeer(now time.Time, address, epoch uint16) *peer {
 		e.removePeer(oldest)
 	}
 	p := &peer{address: address, epoch: epoch, state: PeerHeard, heard: now, interval: e.minBeaconInterval(), greetAt: now.Add(firstGreeting)}
-	p.tx = newTransmission(e.basicMode())
-	p.rx = newReception(e.basicMode())
+	p.tx, p.rx = newTransmission(e.modes), newReception(e.modes)
 	p.nextID = uint8(e.random.Uint32())
 	p.restartSequence(e)
 	i, _ := slices.BinarySearchFunc(e.peers, address, func(p *peer, a uint16) int { return int(p.address) - int(a) })
@@ -230,7 +229,8 @@ func (e *Engine) identify(now time.Time, c *control) *peer {
 // signOfLife notes that the peer was heard just now.
 func (e *Engine) signOfLife(now time.Time, p *peer, ev *phy.Event) {
 	p.heard, p.checked = now, 0
-	p.rx.heard(ev.Quality.SNR, len(ev.Burst.Frames))
+	want, asked := p.rx.want(e.modes)
+	p.rx.heard(ev.Quality.SNR, asked && (len(ev.Burst.Frames) == 0 || e.modes.index(ev.Burst.MCS) < want))
 	if p.state == PeerDown {
 		p.state, p.silent, p.holdOff = PeerHeard, 0, time.Time{}
 		p.greetAt, p.greeted = now.Add(firstGreeting), 0

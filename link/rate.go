@@ -11,21 +11,26 @@ import (
 // Rate control. The receiver of bursts asks for the mode in which it wants them,
 // from the SNR it sees and a margin that an outer loop moves so that the share of
 // lost frames approaches targetLoss (the outer loop link adaptation of cellular
-// systems: Sampath, Kumar, Holtzman, VTC 1997). The sender follows, but falls
-// back on its own when too much is lost.
+// systems: Sampath, Kumar, Holtzman, VTC 1997). The loop narrows the margin faster
+// and faster until something is lost for the first time, as a table's SNRs are
+// those of white noise and a channel may be kinder. The sender follows, but
+// falls back on its own when too much is lost.
 const (
 	targetLoss  = 0.1
 	startMargin = 3.0 // dB
-	minMargin   = 1.0
+	minMargin   = -6.0
 	maxMargin   = 6.0
-	marginStep  = 1.0 // dB, when all frames of a burst are lost
+	marginStep  = 1.0  // dB wider, when all frames of a burst are lost
+	firstStep   = 0.5  // dB narrower after a burst without loss; doubled each time until something was lost
+	leastStep   = 0.02 // and halved each time after that
 
-	snrWeight  = 0.25    // of the newest burst
+	snrWeight  = 0.4     // of the newest burst
+	lowWeight  = 0.05    // of one in a slower mode than the one asked for, if it says less
 	lossWeight = 1. / 16 // of the newest frame
 
 	badShare  = 0.6 // of a burst's frames lost, badBursts times in a row: the sender falls back
 	badBursts = 2
-	fallBack  = 2  // modes
+	fallBack  = 2  // modes; doubled each time until a burst does well, up to a sixth of the table
 	maxNeeded = 64 // bursts in one mode before the next is tried again
 
 	// comfort is how far (dB) the SNR lies above what a mode needs when silence
@@ -81,22 +86,28 @@ func (m modes) comfortable(snr float64) int {
 type reception struct {
 	snr     float64 // dB, smoothed; NaN before the first
 	margin  float64 // dB
+	step    float64 // dB, by which the margin narrows
+	lossy   bool    // something was lost in a mode asked for
 	loss    float64 // share of frames lost before repair, smoothed
 	ceiling ceiling // of the mode to ask for: answers in it must reach us
 }
 
-func newReception(first int) reception {
-	return reception{snr: math.NaN(), margin: startMargin, ceiling: newCeiling(first)}
+func newReception(m modes) reception {
+	return reception{snr: math.NaN(), margin: startMargin, step: firstStep, ceiling: newCeiling(m)}
 }
 
-// heard takes the SNR of a burst, NaN for none. What a modem measures on a burst
-// without frames need not say what their longer symbols would see: it counts
-// only while nothing else is known.
-func (r *reception) heard(snr float64, frames int) {
+// heard takes the SNR of a burst, NaN for none; slower tells that it came in a
+// slower mode than the one asked for. Slow modes have short symbols, to which
+// more of an echo is noise, so that what they measure may be too little, but
+// not too much. The same holds for what a modem measures on a burst without
+// frames.
+func (r *reception) heard(snr float64, slower bool) {
 	switch {
-	case math.IsNaN(snr) || math.IsInf(snr, 0) || frames == 0 && !math.IsNaN(r.snr):
+	case math.IsNaN(snr) || math.IsInf(snr, 0):
 	case math.IsNaN(r.snr):
 		r.snr = snr
+	case slower && snr < r.snr:
+		r.snr += lowWeight * (snr - r.snr)
 	default:
 		r.snr += snrWeight * (snr - r.snr)
 	}
@@ -116,10 +127,22 @@ func (r *reception) frames(total, lost int, wanted bool) {
 		r.loss += lossWeight * (x - r.loss)
 	}
 	share := float64(lost) / float64(total)
-	if wanted || share > targetLoss {
+	switch {
+	case share > targetLoss:
 		r.margin += marginStep * (share - targetLoss) / (1 - targetLoss)
-		r.margin = max(minMargin, min(maxMargin, r.margin))
+		if wanted {
+			if !r.lossy {
+				r.lossy, r.step = true, firstStep
+			}
+			r.step = max(leastStep, r.step/2)
+		}
+	case wanted && r.lossy:
+		r.margin -= r.step * (targetLoss - share) / targetLoss
+	case wanted:
+		r.margin -= r.step
+		r.step *= 2
 	}
+	r.margin = max(minMargin, min(maxMargin, r.margin))
 }
 
 // want is the index of the mode to ask for; ok is false while no SNR is known.
@@ -130,23 +153,25 @@ func (r *reception) want(m modes) (i int, ok bool) {
 	return min(m.suiting(r.snr-r.margin), r.ceiling.index), true
 }
 
-// ceiling is the best mode that is allowed, whatever the SNR suggests: echoes
-// spoil a fast mode without lowering the SNR. It begins low and climbs with
-// success, twice as far each time until something has failed, as a table may be
-// long; and it tries a mode that has failed again the later, the more often it
-// has (AARF: Lacage, Manshaei, Turletti, MSWiM 2004).
+// ceiling is the best mode that is allowed, whatever the SNR suggests. There is
+// none until a mode has failed. It climbs with success, and tries a mode that has
+// failed again the later, the more often it has (AARF: Lacage, Manshaei,
+// Turletti, MSWiM 2004).
 type ceiling struct {
 	index   int
 	proven  int  // the best mode that did well at the ceiling
-	stride  int  // modes of the next climb
 	good    int  // bursts in a row that did well at the ceiling
 	needed  int  // of them before it climbs
 	probing bool // the mode has not done well since it was climbed to
-	failed  bool // some mode has failed
+	drop    int  // modes of the next fall
+	steep   int  // of the deepest
 }
 
-func newCeiling(first int) ceiling {
-	return ceiling{index: first, proven: first, stride: 1, needed: 1}
+// noCeiling is above every mode.
+const noCeiling = math.MaxInt32
+
+func newCeiling(m modes) ceiling {
+	return ceiling{index: noCeiling, needed: 1, drop: fallBack, steep: max(fallBack, len(m)/6)}
 }
 
 // succeed takes a burst in the mode with an index that did well.
@@ -154,26 +179,25 @@ func (c *ceiling) succeed(mode int) {
 	if mode < c.index {
 		return
 	}
-	c.probing, c.proven = false, mode
+	c.probing, c.proven, c.drop = false, mode, fallBack
 	if c.good++; c.good >= c.needed {
-		c.index, c.good, c.probing = mode+c.stride, 0, true
-		if !c.failed {
-			c.stride *= 2
-		}
+		c.index, c.good, c.probing = mode+1, 0, true
 	}
 }
 
-// fail takes failure in the mode with an index: the ceiling falls by fallBack
-// modes, or back to what is proven if that mode was a trial, but not below floor.
+// fail takes failure in the mode with an index: the ceiling falls, the further
+// the more often, or back to what is proven if that mode was a trial, but not
+// below floor.
 func (c *ceiling) fail(mode, floor int) {
-	fallen := mode - fallBack
+	fallen := mode - c.drop
 	if c.probing && mode > c.proven {
 		c.needed = min(2*c.needed, maxNeeded)
 		fallen = c.proven
+	} else {
+		c.drop = min(2*c.drop, c.steep)
 	}
 	c.index = min(c.index, max(floor, fallen))
 	c.proven = min(c.proven, c.index)
-	c.stride, c.failed = 1, true
 	c.good, c.probing = 0, false
 }
 
@@ -186,8 +210,8 @@ type transmission struct {
 	loss    float64 // share of frames lost there before repair, as it reports
 }
 
-func newTransmission(first int) transmission {
-	return transmission{want: -1, ceiling: newCeiling(first), snr: math.NaN()}
+func newTransmission(m modes) transmission {
+	return transmission{want: -1, ceiling: newCeiling(m), snr: math.NaN()}
 }
 
 // outcome takes what became of the frames of a burst that was sent in the mode

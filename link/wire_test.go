@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"flag"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"net/netip"
 	"os"
@@ -317,25 +318,44 @@ func TestRate(t *testing.T) {
 	if len(m) != 3 || m[1].MCS != 2 || m.index(1) != 0 || m.index(3) != 2 {
 		t.Fatalf("modes %+v", m)
 	}
-	r := newReception(3)
+	r := newReception(m)
 	if _, ok := r.want(m); ok {
 		t.Error("a wish before anything was heard")
 	}
-	r.heard(12, 1)
+	r.heard(12, false)
 	if i, _ := r.want(m); i != 1 {
 		t.Errorf("12 dB with a margin of %.0f: mode %d, want 1", startMargin, i)
 	}
-	for range 40 {
+	// Until something is lost the margin narrows by 0.5, 1, 2 … dB.
+	for range 3 {
 		r.frames(10, 0, true)
 	}
-	if i, _ := r.want(m); i != 2 || r.margin != minMargin {
+	if i, _ := r.want(m); i != 2 || math.Abs(r.margin-(startMargin-3.5)) > 1e-9 {
 		t.Errorf("after success: mode %d with margin %.1f", i, r.margin)
 	}
-	for range 5 {
+	for range 3 {
 		r.frames(10, 10, true)
 	}
 	if i, _ := r.want(m); i != 1 {
 		t.Errorf("after loss: mode %d with margin %.1f", i, r.margin)
+	}
+	narrow := r.margin
+	for range 20 {
+		r.frames(10, 0, true)
+	}
+	if d := narrow - r.margin; d < 1 || d > 4 {
+		t.Errorf("after loss the margin narrows by %.2f dB in 20 bursts, want 1 to 4", d)
+	}
+	// A slower mode's SNR is a lower bound.
+	for range 5 {
+		r.heard(2, true)
+	}
+	if r.snr < 9 {
+		t.Errorf("SNR %.1f dB after five bursts in slower modes that saw 2", r.snr)
+	}
+	r.heard(30, true)
+	if r.snr < 15 {
+		t.Errorf("SNR %.1f dB after a burst that saw 30", r.snr)
 	}
 	// The outer loop rests where the loss is targetLoss.
 	before := r.margin
@@ -345,12 +365,11 @@ func TestRate(t *testing.T) {
 	if d := r.margin - before; d > 1e-9 || d < -1e-9 {
 		t.Errorf("margin moved by %.3f dB at the loss it aims at", d)
 	}
-	tx := newTransmission(1)
-	if got := tx.index(m, 2); got != 1 {
+	tx := newTransmission(m)
+	if got := tx.index(m, 1); got != 1 {
 		t.Errorf("first contact in mode %d", got)
 	}
 	tx.want = 2
-	tx.outcome(1, 10, 0)
 	if got := tx.index(m, 0); got != 2 {
 		t.Errorf("mode %d after success", got)
 	}
@@ -369,20 +388,20 @@ func TestRate(t *testing.T) {
 // TestCeiling: a mode that always fails is tried the later, the more often it
 // has failed.
 func TestCeiling(t *testing.T) {
-	tx := newTransmission(1)
-	tx.want = 3
 	m := make(modes, 4)
+	tx := newTransmission(m)
+	tx.want, tx.loss = 3, 0.9
 	var trials []int
 	for burst := range 200 {
 		mode := tx.index(m, 0)
-		if mode == 2 {
+		if mode >= 2 {
 			trials = append(trials, burst)
 			tx.outcome(mode, 10, 10)
 		} else {
 			tx.outcome(mode, 10, 0)
 		}
 	}
-	if want := []int{1, 2, 5, 6, 11, 12, 21, 22, 39, 40, 73, 74, 139, 140}; !slices.Equal(trials, want) {
+	if want := []int{0, 1, 3, 4, 7, 8, 13, 14, 23, 24, 41, 42, 75, 76, 141, 142}; !slices.Equal(trials, want) {
 		t.Errorf("trials at bursts %v, want %v", trials, want)
 	}
 }

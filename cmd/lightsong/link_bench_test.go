@@ -1,0 +1,226 @@
+package main
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"net/netip"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"lightsong/link"
+	"lightsong/phy/audio"
+	"lightsong/sims"
+)
+
+// loadHost is a host that has always another packet for the other one, and asks
+// it for an echo now and then. It counts what arrives.
+type loadHost struct {
+	from, to netip.Addr
+	start    time.Time
+	bulk     bool          // packets of 1280 octets without end
+	every    time.Duration // an echo request of 84 octets so often; 0: none
+	asked    uint32
+	askAt    time.Time
+	echo     chan []byte // answers to be sent
+	sentAt   map[uint32]time.Time
+	rtts     []time.Duration
+	octets   []int // of bulk received, by second
+}
+
+func (h *loadHost) packet(p []byte, n int, kind byte, number uint32) int {
+	p = p[:n]
+	clear(p)
+	p[0] = 0x45
+	binary.BigEndian.PutUint16(p[2:], uint16(n))
+	p[8], p[9] = 64, 17 // TTL, UDP
+	copy(p[12:], h.from.AsSlice())
+	copy(p[16:], h.to.AsSlice())
+	binary.BigEndian.PutUint16(p[20:], 7000+uint16(kind))
+	binary.BigEndian.PutUint16(p[22:], 7000+uint16(kind))
+	binary.BigEndian.PutUint16(p[24:], uint16(n-20))
+	p[28] = kind
+	binary.BigEndian.PutUint32(p[29:], number)
+	return n
+}
+
+const (
+	bulkKind = iota
+	askKind
+	answerKind
+)
+
+// ReadPacket implements link.Host.
+func (h *loadHost) ReadPacket(ctx context.Context, p []byte) (int, error) {
+	for {
+		var due <-chan time.Time
+		if h.every > 0 {
+			if wait := time.Until(h.askAt); wait <= 0 {
+				h.askAt = time.Now().Add(h.every)
+				h.asked++
+				h.sentAt[h.asked] = time.Now()
+				return h.packet(p, 84, askKind, h.asked), nil
+			} else if !h.bulk {
+				timer := time.NewTimer(wait)
+				defer timer.Stop()
+				due = timer.C
+			}
+		}
+		select {
+		case a := <-h.echo:
+			return copy(p, a), nil
+		default:
+		}
+		if h.bulk {
+			return h.packet(p, 1280, bulkKind, 0), nil
+		}
+		select {
+		case a := <-h.echo:
+			return copy(p, a), nil
+		case <-due:
+		case <-ctx.Done():
+			return 0, ctx.Err()
+		}
+	}
+}
+
+// WritePacket implements link.Host.
+func (h *loadHost) WritePacket(p []byte) error {
+	number := binary.BigEndian.Uint32(p[29:])
+	switch p[28] {
+	case bulkKind:
+		s := int(time.Since(h.start) / time.Second)
+		for len(h.octets) <= s {
+			h.octets = append(h.octets, 0)
+		}
+		h.octets[s] += len(p)
+	case askKind:
+		a := make([]byte, len(p))
+		h.packet(a, len(p), answerKind, number)
+		h.echo <- a
+	case answerKind:
+		h.rtts = append(h.rtts, time.Since(h.sentAt[number]))
+	}
+	return nil
+}
+
+// SetCarrier implements link.Host.
+func (h *loadHost) SetCarrier(bool) error { return nil }
+
+// linked runs two stations with their load on a simulated medium, every sample
+// of it.
+func linked(tb *testing.B, profile string, air sims.AirConfig, simulated time.Duration, hosts [2]*loadHost) {
+	run := func(*testing.T) {
+		a, err := sims.NewAir(air)
+		if err != nil {
+			tb.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(context.Background())
+		defer cancel()
+		var group errgroup.Group
+		addrs := []netip.Addr{netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("10.0.0.2")}
+		for i, name := range []string{"a", "b"} {
+			port, err := a.Attach(name)
+			if err != nil {
+				tb.Fatal(err)
+			}
+			m, err := audio.OpenModem(profile, 48000)
+			if err != nil {
+				tb.Fatal(err)
+			}
+			p := audio.New(audio.Config{Modem: m, Stream: port, FullDuplex: profile == "cable"})
+			e, err := link.New(link.Config{
+				Name: name, Seed: air.Seed + uint64(i), Epoch: uint16(i),
+				Prefixes: []netip.Prefix{netip.PrefixFrom(addrs[i], 24)},
+				Caps:     p.Caps(), Airtime: p.Airtime,
+			}, time.Now())
+			if err != nil {
+				tb.Fatal(err)
+			}
+			h := hosts[i]
+			h.from, h.to, h.start = addrs[i], addrs[1-i], time.Now()
+			h.echo, h.sentAt = make(chan []byte, 64), map[uint32]time.Time{}
+			h.askAt = time.Now().Add(8 * time.Second)
+			group.Go(func() error { return link.Run(ctx, e, p, h, nil) })
+		}
+		group.Go(func() error {
+			if err := a.Run(ctx); ctx.Err() == nil {
+				return err
+			}
+			return nil
+		})
+		time.Sleep(simulated)
+		cancel()
+		if err := group.Wait(); err != nil {
+			tb.Errorf("seed %d: %v", air.Seed, err)
+		}
+	}
+	ok := testing.RunTests(func(string, string) (bool, error) { return true, nil }, []testing.InternalTest{{
+		Name: "bubble", F: func(t *testing.T) { synctest.Test(t, run) },
+	}})
+	if !ok {
+		tb.Fatal("the bubble failed")
+	}
+}
+
+// BenchmarkLink measures what a link does with a load, through real modems and a
+// simulated medium in virtual time: goodput of packets of 1280 octets from a to
+// b, and the time of an echo of 84 octets beside it.
+//
+//	go test -run '^$' -bench Link -benchtime 1x ./cmd/lightsong
+func BenchmarkLink(b *testing.B) {
+	lead := func(snr float64) sims.AirConfig {
+		inf := 1e9
+		return sims.AirConfig{Seed: 1, Room: sims.AirRoom{RT60: new(0.0), OwnEcho: new(false)},
+			Station: sims.AirStation{SNRdB: &snr, SpeakerLimit: &inf}}
+	}
+	room := func(rt60, drr, snr float64) sims.AirConfig {
+		return sims.AirConfig{Seed: 1, Room: sims.AirRoom{RT60: &rt60, DRR: &drr}, Station: sims.AirStation{SNRdB: &snr}}
+	}
+	for _, c := range []struct {
+		name    string
+		profile string
+		air     sims.AirConfig
+	}{
+		{"cable-60dB", "cable", lead(60)},
+		{"cable-20dB", "cable", lead(20)},
+		{"cable-3dB", "cable", lead(3)},
+		{"room-0.3s-20dB", "air", room(0.3, 3, 20)},
+		{"room-0.5s-20dB", "air", room(0.5, -3, 20)},
+	} {
+		for _, load := range []struct {
+			name string
+			a, b loadHost
+		}{
+			{"idle", loadHost{every: 2 * time.Second}, loadHost{}},
+			{"one-way", loadHost{bulk: true, every: 2 * time.Second}, loadHost{}},
+			{"both", loadHost{bulk: true, every: 2 * time.Second}, loadHost{bulk: true}},
+		} {
+			b.Run(fmt.Sprintf("%s/%s", c.name, load.name), func(b *testing.B) {
+				for range b.N {
+					hosts := [2]*loadHost{new(load.a), new(load.b)}
+					const simulated, from = 40, 15
+					linked(b, c.profile, c.air, simulated*time.Second, hosts)
+					for i, name := range []string{"b→a", "a→b"} {
+						sum := 0
+						for s := from; s < min(simulated, len(hosts[i].octets)); s++ {
+							sum += hosts[i].octets[s]
+						}
+						b.ReportMetric(8*float64(sum)/float64(simulated-from)/1000, name+"-kbit/s")
+						b.Logf("%s octets by second %v", name, hosts[i].octets)
+					}
+					rtts := hosts[0].rtts
+					b.Logf("echo %v", rtts)
+					if slices.Sort(rtts); len(rtts) > 0 {
+						b.ReportMetric(float64(rtts[len(rtts)/2].Milliseconds()), "median-ms")
+						b.ReportMetric(float64(rtts[len(rtts)*95/100].Milliseconds()), "p95-ms")
+					}
+				}
+			})
+		}
+	}
+}
