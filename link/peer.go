@@ -229,14 +229,31 @@ func (e *Engine) identify(now time.Time, c *control) *peer {
 // signOfLife notes that the peer was heard just now.
 func (e *Engine) signOfLife(now time.Time, p *peer, ev *phy.Event) {
 	p.heard, p.checked = now, 0
-	want, asked := p.rx.want(e.modes)
-	p.rx.heard(ev.Quality.SNR, asked && (len(ev.Burst.Frames) == 0 || e.modes.index(ev.Burst.MCS) < want))
+	p.rx.heard(ev.Quality.SNR, e.bounds(p, &ev.Burst))
 	if p.state == PeerDown {
 		p.state, p.silent, p.holdOff = PeerHeard, 0, time.Time{}
 		p.greetAt, p.greeted = now.Add(firstGreeting), 0
 		e.beaconSoon(now)
 		e.tryHeld()
 	}
+}
+
+// bounds tells what a burst's SNR is worth.
+func (e *Engine) bounds(p *peer, b *phy.Burst) bound {
+	lost := 0
+	for _, f := range b.Frames {
+		if f == nil {
+			lost++
+		}
+	}
+	want, asked := p.rx.want(e.modes)
+	switch {
+	case float64(lost) > targetLoss*float64(len(b.Frames)):
+		return upper
+	case asked && (len(b.Frames) == 0 || e.modes.index(b.MCS) < want):
+		return lower
+	}
+	return exact
 }
 
 // hearsUs notes that the peer has shown that our bursts reach it.

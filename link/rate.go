@@ -96,22 +96,36 @@ func newReception(m modes) reception {
 	return reception{snr: math.NaN(), margin: startMargin, step: firstStep, ceiling: newCeiling(m)}
 }
 
-// heard takes the SNR of a burst, NaN for none; slower tells that it came in a
-// slower mode than the one asked for. Slow modes have short symbols, to which
-// more of an echo is noise, so that what they measure may be too little, but
-// not too much. The same holds for what a modem measures on a burst without
-// frames.
-func (r *reception) heard(snr float64, slower bool) {
+// heard takes the SNR of a burst, NaN for none; bound tells that it is only a
+// bound. Slower modes than the one asked for have short symbols, to which more
+// of an echo is noise: what they measure may be too little, but not too much.
+// So it is with a burst without frames. What a receiver measures on frames that
+// it could not read may be too much, as it took for signal what it could.
+func (r *reception) heard(snr float64, bound bound) {
+	weight := snrWeight
 	switch {
 	case math.IsNaN(snr) || math.IsInf(snr, 0):
+		return
 	case math.IsNaN(r.snr):
 		r.snr = snr
-	case slower && snr < r.snr:
-		r.snr += lowWeight * (snr - r.snr)
-	default:
-		r.snr += snrWeight * (snr - r.snr)
+		return
+	case bound == lower && snr < r.snr:
+		weight = lowWeight
+	case bound == upper && snr > r.snr:
+		return
 	}
+	r.snr += weight * (snr - r.snr)
 }
+
+// bound is what a measured SNR says of the one that frames in the mode asked for
+// would see.
+type bound uint8
+
+const (
+	exact bound = iota
+	lower
+	upper
+)
 
 // frames takes the outcome of a burst's frames; wanted tells that the burst came
 // in the mode asked for, so that its outcome says something about the margin.
@@ -119,20 +133,23 @@ func (r *reception) frames(total, lost int, wanted bool) {
 	if total == 0 {
 		return
 	}
-	for i := range total {
-		x := 0.
-		if i < lost {
-			x = 1
-		}
-		r.loss += lossWeight * (x - r.loss)
-	}
 	share := float64(lost) / float64(total)
+	// Loss that a slower mode cures needs no parity.
+	if share < badShare || r.margin >= maxMargin {
+		for i := range total {
+			x := 0.
+			if i < lost {
+				x = 1
+			}
+			r.loss += lossWeight * (x - r.loss)
+		}
+	}
 	switch {
 	case share > targetLoss:
 		r.margin += marginStep * (share - targetLoss) / (1 - targetLoss)
 		if wanted {
-			if !r.lossy {
-				r.lossy, r.step = true, firstStep
+			if !r.lossy { // the last step was too much
+				r.lossy, r.margin, r.step = true, r.margin+r.step/2, firstStep
 			}
 			r.step = max(leastStep, r.step/2)
 		}

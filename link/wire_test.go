@@ -322,7 +322,7 @@ func TestRate(t *testing.T) {
 	if _, ok := r.want(m); ok {
 		t.Error("a wish before anything was heard")
 	}
-	r.heard(12, false)
+	r.heard(12, exact)
 	if i, _ := r.want(m); i != 1 {
 		t.Errorf("12 dB with a margin of %.0f: mode %d, want 1", startMargin, i)
 	}
@@ -348,17 +348,22 @@ func TestRate(t *testing.T) {
 	}
 	// A slower mode's SNR is a lower bound.
 	for range 5 {
-		r.heard(2, true)
+		r.heard(2, lower)
 	}
 	if r.snr < 9 {
 		t.Errorf("SNR %.1f dB after five bursts in slower modes that saw 2", r.snr)
 	}
-	r.heard(30, true)
+	r.heard(30, lower)
 	if r.snr < 15 {
 		t.Errorf("SNR %.1f dB after a burst that saw 30", r.snr)
 	}
+	// One that could not be read is an upper bound.
+	before := r.snr
+	if r.heard(40, upper); r.snr != before {
+		t.Errorf("SNR %.1f dB after a burst that could not be read", r.snr)
+	}
 	// The outer loop rests where the loss is targetLoss.
-	before := r.margin
+	before = r.margin
 	for range 10 {
 		r.frames(10, 1, true)
 	}
