@@ -22,7 +22,9 @@ import (
 type loadHost struct {
 	from, to netip.Addr
 	start    time.Time
-	bulk     bool          // packets of 1280 octets without end
+	bulk     bool          // packets of 1280 octets without end, …
+	packets  int           // … or so many from loadFrom on
+	whole    time.Duration // until all of them had come from the one before, since loadFrom
 	every    time.Duration // an echo request of 84 octets so often; 0: none
 	asked    uint32
 	askAt    time.Time
@@ -47,6 +49,9 @@ func (h *loadHost) packet(p []byte, n int, kind byte, number uint32) int {
 	binary.BigEndian.PutUint32(p[29:], number)
 	return n
 }
+
+// loadFrom is when finite loads begin: the stations know one another.
+const loadFrom = 10 * time.Second
 
 const (
 	bulkKind = iota
@@ -78,6 +83,14 @@ func (h *loadHost) ReadPacket(ctx context.Context, p []byte) (int, error) {
 		if h.bulk {
 			return h.packet(p, 1280, bulkKind, 0), nil
 		}
+		if wait := time.Until(h.start.Add(loadFrom)); h.packets > 0 && wait <= 0 {
+			h.packets--
+			return h.packet(p, 1250, bulkKind, uint32(h.packets)), nil
+		} else if h.packets > 0 {
+			timer := time.NewTimer(wait)
+			defer timer.Stop()
+			due = timer.C
+		}
 		select {
 		case a := <-h.echo:
 			return copy(p, a), nil
@@ -98,6 +111,9 @@ func (h *loadHost) WritePacket(p []byte) error {
 			h.octets = append(h.octets, 0)
 		}
 		h.octets[s] += len(p)
+		if number == 0 && !h.start.Add(loadFrom).After(time.Now()) && h.whole == 0 {
+			h.whole = time.Since(h.start.Add(loadFrom))
+		}
 	case askKind:
 		a := make([]byte, len(p))
 		h.packet(a, len(p), answerKind, number)
@@ -111,9 +127,9 @@ func (h *loadHost) WritePacket(p []byte) error {
 // SetCarrier implements link.Host.
 func (h *loadHost) SetCarrier(bool) error { return nil }
 
-// linked runs two stations with their load on a simulated medium, every sample
-// of it.
-func linked(tb *testing.B, profile string, air sims.AirConfig, simulated time.Duration, hosts [2]*loadHost) {
+// linked runs stations with their load, each for the next one, on a simulated
+// medium, every sample of it.
+func linked(tb *testing.B, profile string, air sims.AirConfig, simulated time.Duration, hosts []*loadHost) {
 	run := func(*testing.T) {
 		a, err := sims.NewAir(air)
 		if err != nil {
@@ -122,8 +138,9 @@ func linked(tb *testing.B, profile string, air sims.AirConfig, simulated time.Du
 		ctx, cancel := context.WithCancel(context.Background())
 		defer cancel()
 		var group errgroup.Group
-		addrs := []netip.Addr{netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("10.0.0.2")}
-		for i, name := range []string{"a", "b"} {
+		addr := func(i int) netip.Addr { return netip.AddrFrom4([4]byte{10, 0, 0, byte(1 + i%len(hosts))}) }
+		for i, h := range hosts {
+			name := string(rune('a' + i))
 			port, err := a.Attach(name)
 			if err != nil {
 				tb.Fatal(err)
@@ -135,14 +152,13 @@ func linked(tb *testing.B, profile string, air sims.AirConfig, simulated time.Du
 			p := audio.New(audio.Config{Modem: m, Stream: port, FullDuplex: profile == "cable"})
 			e, err := link.New(link.Config{
 				Name: name, Seed: air.Seed + uint64(i), Epoch: uint16(i),
-				Prefixes: []netip.Prefix{netip.PrefixFrom(addrs[i], 24)},
+				Prefixes: []netip.Prefix{netip.PrefixFrom(addr(i), 24)},
 				Caps:     p.Caps(), Airtime: p.Airtime,
 			}, time.Now())
 			if err != nil {
 				tb.Fatal(err)
 			}
-			h := hosts[i]
-			h.from, h.to, h.start = addrs[i], addrs[1-i], time.Now()
+			h.from, h.to, h.start = addr(i), addr(i+1), time.Now()
 			h.echo, h.sentAt = make(chan []byte, 64), map[uint32]time.Time{}
 			h.askAt = time.Now().Add(8 * time.Second)
 			group.Go(func() error { return link.Run(ctx, e, p, h, nil) })
@@ -202,7 +218,7 @@ func BenchmarkLink(b *testing.B) {
 		} {
 			b.Run(fmt.Sprintf("%s/%s", c.name, load.name), func(b *testing.B) {
 				for range b.N {
-					hosts := [2]*loadHost{new(load.a), new(load.b)}
+					hosts := []*loadHost{new(load.a), new(load.b)}
 					const simulated, from = 40, 15
 					linked(b, c.profile, c.air, simulated*time.Second, hosts)
 					for i, name := range []string{"b→a", "a→b"} {
@@ -222,5 +238,48 @@ func BenchmarkLink(b *testing.B) {
 				}
 			})
 		}
+	}
+}
+
+// BenchmarkCourse measures what the acoustic-network course asks for: stations
+// in a room of RT60 0.15 s at 25 dB that each send 6250 octets to the next one
+// at once, and the same with a jammer (bursts of 50–100 ms, gaps of 100–200 ms).
+//
+//	go test -run '^$' -bench Course -benchtime 1x ./cmd/lightsong
+func BenchmarkCourse(b *testing.B) {
+	for _, c := range []struct {
+		name     string
+		stations int
+		jammers  []sims.AirJammer
+	}{
+		{"two", 2, nil},
+		{"two-jammed", 2, []sims.AirJammer{{StartS: 10}}},
+		{"four", 4, nil},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			for range b.N {
+				var hosts []*loadHost
+				for range c.stations {
+					hosts = append(hosts, &loadHost{packets: 5})
+				}
+				linked(b, "air", sims.AirConfig{
+					Seed: 1, Room: sims.AirRoom{RT60: new(0.15), DRR: new(3.0)},
+					Station: sims.AirStation{SNRdB: new(25.0)}, Jammers: c.jammers,
+				}, 90*time.Second, hosts)
+				first, last, sum, squares := time.Hour, time.Duration(0), 0., 0.
+				for i, h := range hosts {
+					if h.whole == 0 {
+						b.Logf("station %d has %v", i, h.octets)
+						h.whole = time.Hour
+					}
+					first, last = min(first, h.whole), max(last, h.whole)
+					rate := 1 / h.whole.Seconds()
+					sum, squares = sum+rate, squares+rate*rate
+				}
+				b.ReportMetric(last.Seconds(), "s")
+				b.ReportMetric((last - first).Seconds(), "Δ-s")
+				b.ReportMetric(sum*sum/squares/float64(len(hosts)), "Jain")
+			}
+		})
 	}
 }
