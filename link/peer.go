@@ -248,7 +248,7 @@ func (e *Engine) bounds(p *peer, b *phy.Burst) bound {
 	}
 	want, asked := p.rx.want(e.modes)
 	switch {
-	case float64(lost) > targetLoss*float64(len(b.Frames)):
+	case float64(lost) > mostTarget*float64(len(b.Frames)):
 		return upper
 	case asked && (len(b.Frames) == 0 || e.modes.index(b.MCS) < want):
 		return lower

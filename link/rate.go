@@ -10,19 +10,26 @@ import (
 
 // Rate control. The receiver of bursts asks for the mode in which it wants them,
 // from the SNR it sees and a margin that an outer loop moves so that the share of
-// lost frames approaches targetLoss (the outer loop link adaptation of cellular
+// lost frames approaches a target (the outer loop link adaptation of cellular
 // systems: Sampath, Kumar, Holtzman, VTC 1997). The loop narrows the margin faster
 // and faster until something is lost for the first time, as a table's SNRs are
 // those of white noise and a channel may be kinder. The sender follows, but
 // falls back on its own when too much is lost.
 const (
-	targetLoss  = 0.1
+	leastTarget = 0.02 // share of lost frames aimed at: stepWorth of what the mode is faster than the one before
+	mostTarget  = 0.1
+	stepWorth   = 0.4
 	startMargin = 3.0 // dB
 	minMargin   = -6.0
-	maxMargin   = 6.0
-	marginStep  = 1.0  // dB wider, when all frames of a burst are lost
+	maxMargin   = 6.0  // as long as most frames arrive
+	marginStep  = 1.0  // dB wider, when all frames of a burst are lost; doubled with each such burst in a row
+	wideMargin  = 24.0 // when most are lost,
+	wideFrames  = 4    // so many in a row, as chance alone does not lose
+	backStep    = 1.0  // dB narrower after a burst without loss, as far as nothing has failed there
 	firstStep   = 0.5  // dB narrower after a burst without loss; doubled each time until something was lost
-	leastStep   = 0.02 // and halved each time after that
+	leastStep   = 0.02 // halved each time after that, and grown by stepGrowth with success
+	mostStep    = 0.2
+	stepGrowth  = 1.01
 
 	snrWeight  = 0.4     // of the newest burst
 	lowWeight  = 0.05    // of one in a slower mode than the one asked for, if it says less
@@ -87,13 +94,16 @@ type reception struct {
 	snr     float64 // dB, smoothed; NaN before the first
 	margin  float64 // dB
 	step    float64 // dB, by which the margin narrows
+	widen   float64 // dB, by which it widens when all is lost
+	streak  int     // frames lost in bursts of which most were
+	edge    float64 // dB, the widest margin at which too much was lost in the mode asked for
 	lossy   bool    // something was lost in a mode asked for
 	loss    float64 // share of frames lost before repair, smoothed
 	ceiling ceiling // of the mode to ask for: answers in it must reach us
 }
 
 func newReception(m modes) reception {
-	return reception{snr: math.NaN(), margin: startMargin, step: firstStep, ceiling: newCeiling(m)}
+	return reception{snr: math.NaN(), margin: startMargin, step: firstStep, widen: marginStep, edge: math.Inf(-1), ceiling: newCeiling(m)}
 }
 
 // heard takes the SNR of a burst, NaN for none; bound tells that it is only a
@@ -127,9 +137,18 @@ const (
 	upper
 )
 
+// target is the share of lost frames at which a mode is still better than the
+// one before, with room for what repairs them.
+func (m modes) target(i int) float64 {
+	if i == 0 {
+		return mostTarget
+	}
+	return max(leastTarget, min(mostTarget, stepWorth*(m[i].NetBPS/m[i-1].NetBPS-1)))
+}
+
 // frames takes the outcome of a burst's frames; wanted tells that the burst came
 // in the mode asked for, so that its outcome says something about the margin.
-func (r *reception) frames(total, lost int, wanted bool) {
+func (r *reception) frames(total, lost int, wanted bool, target float64) {
 	if total == 0 {
 		return
 	}
@@ -144,22 +163,42 @@ func (r *reception) frames(total, lost int, wanted bool) {
 			r.loss += lossWeight * (x - r.loss)
 		}
 	}
+	if r.streak += lost; share < badShare {
+		r.streak = 0
+	}
+	most := max(maxMargin, r.margin)
+	if r.streak >= wideFrames {
+		most = wideMargin
+	}
 	switch {
-	case share > targetLoss:
-		r.margin += marginStep * (share - targetLoss) / (1 - targetLoss)
+	case share > target:
+		if wanted {
+			r.edge = max(r.edge, r.margin)
+		}
+		r.margin += r.widen * (share - target) / (1 - target)
+		if r.streak >= wideFrames {
+			r.widen *= 2
+		}
 		if wanted {
 			if !r.lossy { // the last step was too much
-				r.lossy, r.margin, r.step = true, r.margin+r.step/2, firstStep
+				r.lossy, r.margin, r.step = true, r.margin+r.step/2, mostStep
 			}
 			r.step = max(leastStep, r.step/2)
 		}
+	case wanted && r.lossy && r.margin-backStep > r.edge:
+		r.margin -= backStep
 	case wanted && r.lossy:
-		r.margin -= r.step * (targetLoss - share) / targetLoss
+		r.margin -= r.step * (target - share) / mostTarget
+		r.edge = min(r.edge, r.margin)
+		r.step = min(mostStep, r.step*stepGrowth)
 	case wanted:
 		r.margin -= r.step
 		r.step *= 2
 	}
-	r.margin = max(minMargin, min(maxMargin, r.margin))
+	if r.streak == 0 {
+		r.widen = marginStep
+	}
+	r.margin = max(minMargin, min(most, r.margin))
 }
 
 // want is the index of the mode to ask for; ok is false while no SNR is known.

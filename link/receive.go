@@ -336,7 +336,7 @@ func (e *Engine) takeFrames(p *peer, in *inbox, c *control, b *phy.Burst, octets
 	e.stats.Frames.Failed += uint64(lost)
 	if c.kind != beaconed || lost < n {
 		want, asked := p.rx.want(e.modes)
-		p.rx.frames(n, lost, asked && e.modes[want].MCS == b.MCS)
+		p.rx.frames(n, lost, asked && e.modes[want].MCS == b.MCS, e.modes.target(want))
 	}
 	if c.kind == unicast && float64(lost) < badShare*float64(max(1, n)) {
 		p.rx.ceiling.succeed(e.modes.index(b.MCS))

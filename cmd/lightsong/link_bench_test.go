@@ -39,14 +39,14 @@ func (h *loadHost) packet(p []byte, n int, kind byte, number uint32) int {
 	clear(p)
 	p[0] = 0x45
 	binary.BigEndian.PutUint16(p[2:], uint16(n))
-	p[8], p[9] = 64, 17 // TTL, UDP
+	p[8], p[9] = 64, 6 // TTL, TCP: the link is as persistent as for that
 	copy(p[12:], h.from.AsSlice())
 	copy(p[16:], h.to.AsSlice())
 	binary.BigEndian.PutUint16(p[20:], 7000+uint16(kind))
 	binary.BigEndian.PutUint16(p[22:], 7000+uint16(kind))
-	binary.BigEndian.PutUint16(p[24:], uint16(n-20))
-	p[28] = kind
-	binary.BigEndian.PutUint32(p[29:], number)
+	p[32] = 5 << 4 // octets of TCP's header, in words
+	p[40] = kind
+	binary.BigEndian.PutUint32(p[41:], number)
 	return n
 }
 
@@ -103,8 +103,8 @@ func (h *loadHost) ReadPacket(ctx context.Context, p []byte) (int, error) {
 
 // WritePacket implements link.Host.
 func (h *loadHost) WritePacket(p []byte) error {
-	number := binary.BigEndian.Uint32(p[29:])
-	switch p[28] {
+	number := binary.BigEndian.Uint32(p[41:])
+	switch p[40] {
 	case bulkKind:
 		s := int(time.Since(h.start) / time.Second)
 		for len(h.octets) <= s {
