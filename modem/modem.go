@@ -77,7 +77,7 @@ const (
 // only until emit returns.
 type Event struct {
 	Kind  EventKind
-	Start int64 // index of the burst's first sample, counted from the first sample pushed after creation (Reset does not restart it)
+	Start int64 // index of the burst's first sample (of two channels: pair of samples), counted from the first sample pushed after creation (Reset does not restart it)
 	End   int64 // index of the first sample after the burst
 	Burst *Burst
 	Quality
@@ -105,13 +105,17 @@ type Mode struct {
 }
 
 // Modulator turns bursts into samples.
+//
+// Where a modem has two channels its samples are pairs, left and right in turn,
+// and everything that counts samples as time, Samples and the positions in an
+// Event, counts pairs: n of them last n/rate seconds.
 type Modulator interface {
 	// AppendBurst appends the burst's samples, full scale ±1, to dst. It
 	// allocates only when dst is too small. Errors wrap ErrBurst and leave dst
 	// as it was.
 	AppendBurst(dst []float32, b *Burst) ([]float32, error)
-	// Samples is the exact number of samples that AppendBurst would append,
-	// 0 for a burst that cannot be sent. Only the lengths in b matter.
+	// Samples is the exact number of samples that AppendBurst would append (of
+	// two channels: pairs, so half as many as values), 0 for a burst that cannot be sent. Only the lengths in b matter.
 	Samples(b *Burst) int
 }
 
@@ -119,6 +123,7 @@ type Modulator interface {
 // NaN, Inf and gaps cost bursts, nothing else.
 type Demodulator interface {
 	// Push takes any number of samples and calls emit for each event in order.
+	// Pairs of samples may be cut between two calls.
 	Push(samples []float32, emit func(Event))
 	// Reset forgets any burst in progress and all samples seen, as after a gap
 	// in the stream or an own transmission. The sample count goes on.

@@ -67,7 +67,11 @@ func NewAir(cfg AirConfig) (*Air, error) {
 // Rate is the sample rate in Hz.
 func (a *Air) Rate() int { return a.core.rate }
 
-// Block is the number of samples that a station exchanges at a time.
+// Channels is how many channels every station has, 1 or 2.
+func (a *Air) Channels() int { return a.core.cfg.channels() }
+
+// Block is the number of samples, of two channels pairs, that a station exchanges
+// at a time.
 func (a *Air) Block() int { return a.core.block }
 
 // Attach puts a station into the room. From then on the others wait for it, so
@@ -93,7 +97,7 @@ func (a *Air) Attach(name string) (*Port, error) {
 		name:  name,
 		in:    a.core.duration(a.core.buffer(cfg.BufferInMS)),
 		out:   a.core.duration(a.core.buffer(cfg.BufferOutMS) + a.core.block),
-		queue: make([]float32, 0, a.core.block),
+		queue: make([]float32, 0, a.core.block*a.Channels()),
 	}
 	a.ports = slices.Insert(a.ports, at, p)
 	a.joining = append(a.joining, p)
@@ -169,7 +173,7 @@ func (a *Air) collect(ctx context.Context, watch *time.Timer) bool {
 	for _, p := range a.ports {
 		if a.core.due(p.station) {
 			a.due = append(a.due, p)
-			p.block, p.lost = a.core.exchange(p.station, p.take())
+			p.trade(a.core)
 		}
 	}
 	a.core.tick()
@@ -180,9 +184,15 @@ func (a *Air) collect(ctx context.Context, watch *time.Timer) bool {
 func (a *Air) admit() {
 	for _, p := range a.leaving {
 		a.core.leave(p.station)
+		if p.right != nil {
+			a.core.leave(p.right)
+		}
 	}
 	for _, p := range a.joining {
 		p.station = a.core.attach(p.name)
+		if a.Channels() == 2 {
+			p.right = a.core.attachChannel(p.name, true)
+		}
 	}
 	clear(a.leaving)
 	clear(a.joining)
@@ -295,15 +305,21 @@ type Port struct {
 	in, out time.Duration
 
 	// Guarded by air.mu.
-	station *station  // nil until the first collection
+	station *station  // nil until the first collection; of two channels the left one
+	right   *station  // nil in an Air of one channel
 	queue   []float32 // written, not yet taken; up to a block
 	pending []float32 // what a blocked Write still holds
 	taken   []float32 // scratch of take
+	halves  [2][]float32
+	pairs   []float32 // what block points into, of two channels
 	wanting bool      // a Read waits for a block
 	block   []float32 // of the last exchange, not yet read
 	lost    int       // samples before block
 	closed  bool
 }
+
+// Channels implements audio.Channeled.
+func (p *Port) Channels() int { return p.air.Channels() }
 
 // Name is the station's.
 func (p *Port) Name() string { return p.name }
@@ -380,6 +396,46 @@ func (p *Port) take() []float32 {
 	return p.taken
 }
 
+// trade exchanges a block with the medium.
+func (p *Port) trade(c *core) {
+	out := p.take()
+	if p.right == nil {
+		p.block, p.lost = c.exchange(p.station, out)
+		return
+	}
+	for i := range p.halves {
+		p.halves[i] = p.halves[i][:0]
+		for j := i; j < len(out); j += 2 {
+			p.halves[i] = append(p.halves[i], out[j])
+		}
+	}
+	// What is lost is the same of both: their clocks and gaps are the station's.
+	left, lost := c.exchange(p.station, p.halves[0])
+	right, _ := c.exchange(p.right, p.halves[1])
+	p.pairs = p.pairs[:0]
+	for i, v := range left {
+		p.pairs = append(p.pairs, v, right[i])
+	}
+	p.block, p.lost = p.pairs, lost
+}
+
+// count is what the station has seen. Of two channels everything that counts
+// samples or holds energy is the sum; what happens to both at once counts once.
+func (p *Port) count() stationCount {
+	n := p.station.count
+	if p.right != nil {
+		r := &p.right.count
+		n.sent += r.sent
+		n.sentEnergy += r.sentEnergy
+		n.heard += r.heard
+		n.heardEnergy += r.heardEnergy
+		n.speakerLimits += r.speakerLimits
+		n.micLimits += r.micLimits
+		n.faulty += r.faulty
+	}
+	return n
+}
+
 // failed is why the Port gives and takes no more samples.
 func (p *Port) failed(what string) error {
 	switch {
@@ -423,7 +479,7 @@ type AirStats struct {
 type StationStats struct {
 	Name          string  `json:"name"`
 	Blocks        int64   `json:"blocks"`         // exchanged
-	Sent          int64   `json:"sent"`           // samples other than silence
+	Sent          int64   `json:"sent"`           // samples other than silence, of both channels together
 	SentDBFS      Level   `json:"sent_dbfs"`      // level of those, after the loudspeaker
 	HeardDBFS     Level   `json:"heard_dbfs"`     // level of everything the microphone gave
 	SpeakerLimits int64   `json:"speaker_limits"` // samples that reached the loudspeaker's limit
@@ -465,7 +521,7 @@ func (a *Air) Stats() AirStats {
 			s.Stations = append(s.Stations, StationStats{Name: p.name, SentDBFS: level(0, 0), HeardDBFS: level(0, 0)})
 			continue
 		}
-		n := &p.station.count
+		n := p.count()
 		s.Stations = append(s.Stations, StationStats{
 			Name:          p.name,
 			Blocks:        n.blocks,

@@ -22,6 +22,7 @@ const ReferenceDBFS = -12
 // is an explicit zero.
 type AirConfig struct {
 	Rate     int                   `toml:"rate"`     // samples per second, 8000…192000; 0: 48000
+	Channels int                   `toml:"channels"` // of every station: 1, or 2 for a lead with two conductors; 0: 1
 	Seed     uint64                `toml:"seed"`     // everything that is drawn comes from it
 	Speed    *float64              `toml:"speed"`    // times real time at most; 0: as fast as the stations allow; nil: 1
 	Room     AirRoom               `toml:"room"`     // what holds for every path
@@ -43,6 +44,7 @@ type AirRoom struct {
 	OwnEcho      *bool       `toml:"own_echo"`       // a station hears itself; nil: true
 	OwnDistanceM *float64    `toml:"own_distance_m"` // loudspeaker to own microphone; nil: 0.3
 	OwnGainDB    float64     `toml:"own_gain_db"`    // of a station's path to itself
+	CrosstalkDB  *float64    `toml:"crosstalk_db"`   // of two channels: what one hears of the other, against what it hears of its own; -inf: nothing; nil: -40
 }
 
 // AirStation describes one station's sound hardware. A nil field of an entry
@@ -128,6 +130,9 @@ func (c *AirConfig) Validate() error {
 		fault("rate = %d: must be from 8000 to 192000 Hz", c.Rate)
 		return errors.Join(faults...)
 	}
+	if c.Channels < 0 || c.Channels > 2 {
+		fault("channels = %d: must be 1 or 2", c.Channels)
+	}
 	rate := c.rate()
 	if c.Speed != nil && !(*c.Speed == 0 || *c.Speed >= 1e-3 && *c.Speed <= 1e3) {
 		fault("speed = %g: must be 0 (as fast as the stations allow) or from 0.001 to 1000", *c.Speed)
@@ -141,6 +146,7 @@ func (c *AirConfig) Validate() error {
 	within("room.drr_db", c.Room.DRR, -40, inf)
 	within("room.gain_db", &c.Room.GainDB, -inf, 60)
 	within("room.own_gain_db", &c.Room.OwnGainDB, -inf, 60)
+	within("room.crosstalk_db", c.Room.CrosstalkDB, -inf, 0)
 	within("room.own_distance_m", c.Room.OwnDistanceM, 0, 300)
 
 	station := func(where string, s AirStation) {
@@ -269,6 +275,9 @@ func (c *AirConfig) rate() int {
 	}
 	return c.Rate
 }
+
+// channels is how many channels every station has.
+func (c *AirConfig) channels() int { return max(1, c.Channels) }
 
 // station is what holds for the station of that name.
 func (c *AirConfig) station(name string) AirStation {

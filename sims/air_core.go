@@ -95,10 +95,13 @@ func (c *core) draw(words ...string) *rand.Rand {
 	return rand.New(rand.NewPCG(binary.LittleEndian.Uint64(sum[:]), binary.LittleEndian.Uint64(sum[8:])))
 }
 
-// station is one station's sound hardware and clock.
+// station is one station's sound hardware and clock, or one channel of it: the
+// channels of a station have everything but their noise in common, so that all
+// that is drawn happens to both alike.
 type station struct {
-	name string
-	gone bool // left; it is kept until its last sound has died away
+	name  string
+	right bool // the second channel
+	gone  bool // left; it is kept until its last sound has died away
 
 	skew     float64 // relative, of the station's clock against the Air's, now
 	nominal  float64
@@ -163,10 +166,14 @@ const (
 	loudest     = 1000  // of a loudspeaker without a limit: keeps every sum a number
 )
 
-// attach puts a station on the medium, at the present time.
-func (c *core) attach(name string) *station {
+// attach puts a station, or the first channel of one, on the medium, at the
+// present time.
+func (c *core) attach(name string) *station { return c.attachChannel(name, false) }
+
+// attachChannel puts one channel of a station on the medium.
+func (c *core) attachChannel(name string, right bool) *station {
 	cfg := c.cfg.station(name)
-	s := &station{name: name, paths: map[*station]parts{}}
+	s := &station{name: name, right: right, paths: map[*station]parts{}}
 
 	ppm := or(cfg.SkewPPM, defaultSkew*(2*c.draw("skew", name).Float64()-1))
 	drift := 0.5
@@ -194,6 +201,9 @@ func (c *core) attach(name string) *station {
 	s.dc = float32(or(cfg.DCOffset, 0))
 	s.noise = float32(amplitude(or(cfg.NoiseDBFS, ReferenceDBFS-or(cfg.SNRdB, 20))))
 	s.noiseRNG = c.draw("noise", name)
+	if right {
+		s.noiseRNG = c.draw("noise", name, "right")
+	}
 	s.agc = c.events(or(cfg.AGCIntervalS, 0), "agc", name)
 	s.agcStep = or(cfg.AGCStepDB, 0)
 	s.gaps = c.events(or(cfg.GapIntervalS, 0), "gaps", name)
@@ -228,7 +238,14 @@ func (c *core) attach(name string) *station {
 
 // join makes the path from one station to another.
 func (c *core) join(from, to *station) {
-	path := transform(c.response(from.name, to.name), c.step, c.fft)
+	h := c.response(from.name, to.name)
+	if from.right != to.right {
+		leak := float32(amplitude(or(c.cfg.Room.CrosstalkDB, -40)))
+		for i := range h {
+			h[i] *= leak
+		}
+	}
+	path := transform(h, c.step, c.fft)
 	to.paths[from] = path
 	from.history.keep(max(1, len(path)), c.fft)
 }

@@ -81,7 +81,8 @@ func (a *Air) serve(ctx context.Context, conn net.Conn) error {
 		return int((int64(d)*int64(a.Rate()) + int64(time.Second)/2) / int64(time.Second))
 	}
 	message := audio.AppendAirWelcome(nil, audio.AirWelcome{Block: a.Block(), In: samples(in), Out: samples(out)})
-	blocks := audio.NewAirBlockReader(r, a.Block())
+	channels := a.Channels()
+	blocks := audio.NewAirBlockReader(r, a.Block()*channels)
 	for {
 		if _, err := conn.Write(message); err != nil {
 			return gone(hello.Name, err)
@@ -94,7 +95,7 @@ func (a *Air) serve(ctx context.Context, conn net.Conn) error {
 		if err != nil {
 			return gone(hello.Name, err)
 		}
-		message = audio.AppendAirBlock(message[:0], heard, lost)
+		message = audio.AppendAirBlock(message[:0], heard, lost*channels)
 	}
 }
 
@@ -103,7 +104,18 @@ func (a *Air) join(hello audio.AirHello) (*Port, error) {
 	if hello.Rate != a.Rate() {
 		return nil, fmt.Errorf("%w: it runs at %d Hz, station %q at %d Hz", ErrAir, a.Rate(), hello.Name, hello.Rate)
 	}
+	if got := max(1, hello.Channels); got != a.Channels() {
+		return nil, fmt.Errorf("%w: its stations have %s, station %q has %s", ErrAir, channels(a.Channels()), hello.Name, channels(got))
+	}
 	return a.Attach(hello.Name)
+}
+
+// channels in words.
+func channels(n int) string {
+	if n == 1 {
+		return "one channel"
+	}
+	return fmt.Sprintf("%d channels", n)
 }
 
 // refuse tells the peer why, and us.

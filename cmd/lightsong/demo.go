@@ -74,6 +74,27 @@ skew_ppm = -30.0
 duplex = "full"`,
 		octets: 200000,
 	},
+	{
+		name:  "cable2",
+		about: "an audio lead of two channels, crosstalk -40 dB, SNR 60 dB, sample clocks 60 ppm apart, full duplex",
+		air: `
+channels = 2
+[room]
+rt60_s = 0.0
+own_echo = false
+crosstalk_db = -40.0
+[station]
+snr_db = 60.0
+speaker_clip_dbfs = inf
+[stations.a]
+skew_ppm = 30.0
+[stations.b]
+skew_ppm = -30.0
+`,
+		audio: `profile = "cable2"
+duplex = "full"`,
+		octets: 400000,
+	},
 }
 
 // side is one of the demo's two hosts.

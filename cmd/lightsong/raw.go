@@ -52,6 +52,9 @@ func newRawEncoder(name string, rate int) (*rawEncoder, error) {
 
 func (e *rawEncoder) String() string { return e.mode.Name + " uncoded" }
 
+// channels implements encoder.
+func (e *rawEncoder) channels() int { return 1 }
+
 // samples implements encoder. An empty file is a moment of carrier.
 func (e *rawEncoder) samples(size int64) (int64, error) {
 	chunks := size / rawChunk

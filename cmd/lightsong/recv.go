@@ -105,7 +105,7 @@ func (o *recvOptions) run(cmd *cobra.Command) (err error) {
 	if err != nil {
 		return fmt.Errorf("%s: %w", display(o.wav, "standard input"), err)
 	}
-	dec, err := o.decoder(cmd, wav.Rate, out)
+	dec, err := o.decoder(cmd, wav, out)
 	if err != nil {
 		return err
 	}
@@ -115,13 +115,17 @@ func (o *recvOptions) run(cmd *cobra.Command) (err error) {
 
 	advance, erase := progress(cmd.ErrOrStderr(), "receiving", wav.Samples())
 	defer erase()
-	block := make([]float32, int(readBlock*float64(wav.Rate)))
+	channels := 1
+	if wav.Pairs {
+		channels = wav.Channels
+	}
+	block := make([]float32, channels*int(readBlock*float64(wav.Rate)))
 	for done := false; !done || wav.Samples() >= 0; {
 		if err := cmd.Context().Err(); err != nil {
 			return err
 		}
 		n, err := wav.Read(block)
-		advance(n)
+		advance(n / channels)
 		if errors.Is(err, io.EOF) {
 			break
 		}
@@ -145,15 +149,18 @@ func (o *recvOptions) run(cmd *cobra.Command) (err error) {
 	return errors.Join(failed, sum.report(cmd, o.json, o.out == standard, line))
 }
 
-func (o *recvOptions) decoder(cmd *cobra.Command, rate int, out target) (decoder, error) {
+func (o *recvOptions) decoder(cmd *cobra.Command, wav *audio.WAVReader, out target) (decoder, error) {
 	if o.raw != "" {
-		return newRawDecoder(o.raw, rate, out, o.out, cmd.OutOrStdout())
+		return newRawDecoder(o.raw, wav.Rate, out, o.out, cmd.OutOrStdout())
 	}
 	// The modem works at the recording's own rate. Resampling the recording to
 	// another could add nothing: what lies above half its rate is gone.
-	m, err := audio.OpenModem(o.profile, rate)
+	m, err := audio.OpenModem(o.profile, wav.Rate)
 	if err != nil {
 		return nil, usage(err)
+	}
+	if wav.Pairs = m.Channels() == 2; wav.Pairs && wav.Channels != 2 {
+		return nil, fmt.Errorf("%s is mono, and profile %s needs both channels: record it in stereo", display(o.wav, "standard input"), o.profile)
 	}
 	d := &frameDecoder{modem: m, target: out, stdout: cmd.OutOrStdout(), first: -1}
 	d.receiver = oneway.NewReceiver(d.store)
@@ -233,7 +240,7 @@ type frameDecoder struct {
 	restored  int64  // octets of the file that were kept from before
 	delivered bool   // the file is where it is wanted
 
-	pushed      int64 // samples
+	pushed      int64 // samples, of two channels pairs, as everything below
 	first, last int64 // samples: start of the first burst, end of the last; first is -1 before
 	due         int64 // sample at which the burst in progress ends
 	bursts      int
@@ -254,7 +261,7 @@ func (d *frameDecoder) store() (oneway.Store, error) {
 
 // push implements decoder.
 func (d *frameDecoder) push(samples []float32) (bool, error) {
-	d.pushed += int64(len(samples))
+	d.pushed += int64(len(samples) / d.modem.Channels())
 	d.modem.Push(samples, d.event)
 	return d.file != nil, d.err
 }
@@ -287,7 +294,7 @@ func (d *frameDecoder) event(ev modem.Event) {
 func (d *frameDecoder) finish(sum *Transfer) (line string, err error) {
 	sound := seconds(float64(d.pushed) / float64(d.modem.Rate))
 	// A demodulator looks ahead: silence brings out what it still holds.
-	silence := make([]float32, int(readBlock*float64(d.modem.Rate)))
+	silence := make([]float32, d.modem.Channels()*int(readBlock*float64(d.modem.Rate)))
 	for end := max(d.pushed, d.due) + int64(flushAfter*float64(d.modem.Rate)); d.file == nil && d.pushed < end; end = max(end, d.due) {
 		if _, err := d.push(silence); err != nil {
 			return "", err

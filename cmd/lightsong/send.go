@@ -72,8 +72,10 @@ The mode is the middle one of the profile's table unless --mcs names another;
 
 // encoder turns a file into sound.
 type encoder interface {
-	// samples is the exact length of the sound of a file of size octets. It is
-	// an error if there can be none.
+	// channels of the sound, 1 or 2.
+	channels() int
+	// samples is the exact length of the sound of a file of size octets, of two
+	// channels in pairs. It is an error if there can be none.
 	samples(size int64) (int64, error)
 	// encode gives that sound to emit, piece by piece, and fills in the summary.
 	encode(file io.ReaderAt, size int64, sum *Transfer, emit func([]float32) error) error
@@ -98,14 +100,15 @@ func (o *sendOptions) run(cmd *cobra.Command, path string) error {
 	if err != nil {
 		return err
 	}
+	channels := int64(enc.channels())
 	length := func(size int64) (int64, error) { // of the whole WAV file
 		n, err := enc.samples(size)
 		if err != nil {
 			return 0, err
 		}
-		if n += 2 * o.silence(edgeSilence); n > audio.MaxWAVSamples {
+		if n += 2 * o.silence(edgeSilence); n > audio.MaxWAVSamples/channels {
 			return 0, fmt.Errorf("%s would last at least %s as sound, a WAV file at %d Hz holds %s: choose a faster mode or send less",
-				display(path, "standard input"), seconds(float64(n)/float64(o.rate)), o.rate, seconds(audio.MaxWAVSamples/float64(o.rate)))
+				display(path, "standard input"), seconds(float64(n)/float64(o.rate)), o.rate, seconds(float64(audio.MaxWAVSamples/channels)/float64(o.rate)))
 		}
 		return n, nil
 	}
@@ -131,7 +134,11 @@ func (o *sendOptions) run(cmd *cobra.Command, path string) error {
 		return fmt.Errorf("WAV file: %w", err)
 	}
 	defer w.Close()
-	wav, err := audio.NewWAVWriter(w, o.rate, total)
+	newWriter := audio.NewWAVWriter
+	if channels == 2 {
+		newWriter = audio.NewPairWAVWriter
+	}
+	wav, err := newWriter(w, o.rate, total)
 	if err != nil {
 		return err
 	}
@@ -141,11 +148,11 @@ func (o *sendOptions) run(cmd *cobra.Command, path string) error {
 		if err := cmd.Context().Err(); err != nil {
 			return err
 		}
-		advance(len(samples))
+		advance(len(samples) / int(channels))
 		return wav.Write(samples)
 	}
 	sum := Transfer{File: path, Octets: size, Received: size, Complete: true, Rate: o.rate}
-	edge := make([]float32, o.silence(edgeSilence))
+	edge := make([]float32, channels*o.silence(edgeSilence))
 	if err := emit(edge); err != nil {
 		return err
 	}
@@ -164,11 +171,11 @@ func (o *sendOptions) run(cmd *cobra.Command, path string) error {
 	} else if !after.ModTime().Equal(before.ModTime()) || after.Size() != before.Size() {
 		return fmt.Errorf("%s was changed while it was being sent: send it again", path)
 	}
-	written, err := w.commit(audio.WAVOctets(total), "")
+	written, err := w.commit(audio.WAVOctets(channels*total), "")
 	if err != nil {
 		return fmt.Errorf("WAV file: %w", err)
 	}
-	sum.timing(total - 2*int64(len(edge)))
+	sum.timing(total - 2*o.silence(edgeSilence))
 	return sum.report(cmd, o.json, w.stdout, fmt.Sprintf("sent %d octets as %s of sound to %s: %s, %d bursts, %.0f bit/s net",
 		size, seconds(sum.Airtime), display(written, "standard output"), enc, sum.Bursts, sum.NetBPS))
 }
@@ -228,7 +235,7 @@ func (o *sendOptions) encoder(cmd *cobra.Command, path string) (encoder, error) 
 	return &frameEncoder{
 		modem: m,
 		loops: o.loops,
-		gap:   make([]float32, o.silence(burstSilence)),
+		gap:   make([]float32, int64(m.Channels())*o.silence(burstSilence)),
 		opts: oneway.Options{
 			Name:       name,
 			Mode:       m.Modes[index],
@@ -252,6 +259,9 @@ func (e *frameEncoder) String() string {
 	return fmt.Sprintf("%s mode %d", e.modem.Profile, e.opts.Mode.MCS)
 }
 
+// channels implements encoder.
+func (e *frameEncoder) channels() int { return e.modem.Channels() }
+
 // samples implements encoder. A gap stands between bursts only.
 func (e *frameEncoder) samples(size int64) (int64, error) {
 	plan, err := oneway.NewPlan(size, e.opts)
@@ -262,12 +272,12 @@ func (e *frameEncoder) samples(size int64) (int64, error) {
 	loop := plan.Total(func(b *modem.Burst) int64 {
 		n := e.modem.Samples(b)
 		possible = possible && n > 0
-		return int64(n + len(e.gap))
+		return int64(n + len(e.gap)/e.channels())
 	})
 	if !possible {
 		return 0, fmt.Errorf("%s cannot send even one frame in a burst", e)
 	}
-	return int64(e.loops)*loop - int64(len(e.gap)), nil
+	return int64(e.loops)*loop - int64(len(e.gap)/e.channels()), nil
 }
 
 // encode implements encoder.

@@ -272,7 +272,11 @@ func openPHY(ctx context.Context, c *upConfig) (*audio.PHY, error) {
 	if err != nil {
 		return nil, err
 	}
-	stream, err := audio.DialAir(ctx, strings.TrimPrefix(c.Audio.Device, airScheme), c.Station.Name, c.Audio.Rate)
+	dial := audio.DialAir
+	if m.Channels() == 2 {
+		dial = audio.DialPairAir
+	}
+	stream, err := dial(ctx, strings.TrimPrefix(c.Audio.Device, airScheme), c.Station.Name, c.Audio.Rate)
 	if err != nil {
 		return nil, err
 	}

@@ -1,6 +1,7 @@
 package ofdm
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -10,8 +11,8 @@ import (
 )
 
 // threshold is the lowest SNR, in steps of 0.25 dB, from which 90 % of a mode's
-// full frames are received over white noise and 40 ppm of skew, on the scale of
-// Mode.SNRdB.
+// full frames are received over white noise and 40 ppm of skew, two channels
+// with a crosstalk of −40 dB, on the scale of Mode.SNRdB.
 func threshold(b *testing.B, s *station, m modem.Mode) float64 {
 	frames := max(1, min(typicalFrames, int(typicalSeconds*m.NetBPS/8/float64(m.FrameOctets)+0.5)))
 	bursts := max(3, (48+frames-1)/frames)
@@ -21,7 +22,7 @@ func threshold(b *testing.B, s *station, m modem.Mode) float64 {
 	backOff := usualLevel - levelDBFS(s.mod.prof.modes[m.MCS].bits)
 	good := func(snr float64) bool {
 		rng := rand.New(rand.NewPCG(7, uint64(m.MCS)))
-		o := s.send(b, path{snr: snr, ppm: 40}, int(m.MCS), bursts, frames, m.FrameOctets, 16, rng)
+		o := s.send(b, path{snr: snr, ppm: 40, crosstalk: -40}, int(m.MCS), bursts, frames, m.FrameOctets, 16, rng)
 		return o.share() >= 0.9
 	}
 	snr := math.Round(4*(m.SNRdB-backOff)) / 4
@@ -56,7 +57,7 @@ func BenchmarkModeTable(b *testing.B) {
 					b.ReportMetric(snr, "dB")
 					b.ReportMetric(m.SNRdB, "table-dB")
 					b.ReportMetric(m.NetBPS, "bit/s")
-					b.ReportMetric(sent-shannon(m.NetBPS, m.BandwidthHz), "gap-dB")
+					b.ReportMetric(sent-shannon(m.NetBPS/float64(p.channels()), m.BandwidthHz), "gap-dB")
 				}
 			})
 		}
@@ -76,6 +77,12 @@ func shannon(bps, band float64) float64 {
 // the energy of everything sent over the payload bits sent.
 func BenchmarkFigures(b *testing.B) {
 	clean := path{snr: 60, ppm: 40, highHz: 20, bits: 16}
+	two := clean
+	two.crosstalk, two.delay = -40, 0.3
+	tight := two
+	tight.crosstalk = -20
+	wide, wideTight := two, tight
+	wide.rate, wideTight.rate = 192000, 192000
 	roomA := path{snr: 20, ppm: 80, roomFor: roomOf(0.3, 3, 48000)}
 	roomB := path{snr: 20, ppm: 80, roomFor: roomOf(0.5, -3, 48000)}
 	noise := func(snr float64) path { return path{snr: snr, ppm: 40} }
@@ -87,6 +94,10 @@ func BenchmarkFigures(b *testing.B) {
 		frames, octets, control, bursts int
 	}{
 		{"1-cable-60dB-bulk", "cable", clean, 180, 1024, 8, 2},
+		{"2-cable2-60dB-bulk", "cable2", two, 180, 2048, 8, 2},
+		{"2-cable2-60dB-bulk-crosstalk-20dB", "cable2", tight, 180, 2048, 8, 2},
+		{"2-cable2-192k-60dB-bulk", "cable2", wide, 180, 4095, 8, 2},
+		{"2-cable2-192k-60dB-bulk-crosstalk-20dB", "cable2", wideTight, 180, 4095, 8, 2},
 		{"3-cable-37dB-bulk", "cable", noise(37), 130, 1024, 8, 2},
 		{"3-cable-22dB-bulk", "cable", noise(22), 80, 1024, 8, 2},
 		{"3-cable-12dB-bulk", "cable", noise(12), 48, 1024, 8, 2},
@@ -104,7 +115,8 @@ func BenchmarkFigures(b *testing.B) {
 		{"9-roomA-64B", "air", roomA, 1, 64, 0, 40},
 	} {
 		b.Run(l.name, func(b *testing.B) {
-			s := newStation(b, l.profile, 48000)
+			rate := cmp.Or(l.path.rate, 48000)
+			s := newStation(b, l.profile, rate)
 			for range b.N {
 				var best outcome
 				mcs := 0
@@ -127,12 +139,14 @@ func BenchmarkFigures(b *testing.B) {
 						}
 					}
 				}
-				m := Modes(l.profile, 48000)[mcs]
+				m := Modes(l.profile, rate)[mcs]
 				b.ReportMetric(best.goodput(), "goodput-bit/s")
 				b.ReportMetric(float64(mcs), "mcs")
 				b.ReportMetric(100*best.share(), "delivered-%")
 				b.ReportMetric(1000*best.seconds/float64(max(1, best.bursts)), "ms/burst")
-				b.ReportMetric(l.path.snr-shannon(best.goodput(), m.BandwidthHz), "gap-dB")
+				streams := float64(s.mod.prof.channels())
+				scale := float64(rate) / 48000
+				b.ReportMetric(l.path.snr-shannon(best.goodput()/streams/scale, m.BandwidthHz/scale), "gap-dB")
 			}
 		})
 	}
@@ -237,7 +251,7 @@ func BenchmarkIdle(b *testing.B) {
 				b.Fatal(err)
 			}
 			rng := rand.New(rand.NewPCG(1, 1))
-			x := make([]float32, 48000)
+			x := make([]float32, 48000*p.channels())
 			for i := range x {
 				x[i] = 0.01 * float32(rng.NormFloat64())
 			}
@@ -257,6 +271,7 @@ func benchmarkBurst(b *testing.B, run func(b *testing.B, s *station, burst *mode
 		path        path
 	}{
 		{"cable-bulk", "cable", len(cable.modes) - 3, 90, path{snr: 62, ppm: 40}},
+		{"cable2-bulk", "cable2", len(cable2.modes) - 3, 90, path{snr: 62, ppm: 40, crosstalk: -30}},
 		{"cable-12dB", "cable", 22, 16, path{snr: 12, ppm: 40}},
 		{"air-40kbps", "air", 23, 10, path{snr: 20, ppm: 40, roomFor: roomOf(0.3, 3, 48000)}},
 		{"robust", "cable", 3, 1, path{snr: -14, ppm: 40}},
@@ -269,10 +284,10 @@ func benchmarkBurst(b *testing.B, run func(b *testing.B, s *station, burst *mode
 			if err != nil {
 				b.Fatal(err)
 			}
-			heard := c.path.carry(x, 48000, 500, 500, rng)
+			heard := s.carry(c.path, x, 500, 500, rng)
 			b.ReportAllocs()
 			run(b, s, burst, heard)
-			seconds := float64(len(x)) / 48000
+			seconds := float64(s.mod.Samples(burst)) / 48000
 			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/1e9/seconds, "core")
 			b.ReportMetric(8*float64(c.frames*s.mod.prof.modes[c.mcs].octets)/seconds/1000, "kbit/s")
 		})

@@ -24,6 +24,9 @@ type estimator struct {
 	inverse  []complex128
 	column   []complex128
 	res, dof []float64
+	doubt    float64   // a tail below so many standard deviations is taken for noise
+	extra    []float64 // noise that errors of the channel add to a symbol's own, relative to that
+	pair     pairScratch
 }
 
 // Prior of the delay profile: a direct wave at delay 0, an exponential tail, and
@@ -147,6 +150,13 @@ func (e *estimator) smooth(ch *channel, g geometry, times int) (noise float64) {
 		noise = min(rough, total-direct-tail)
 	}
 	noise = max(noise, 1e-8*total, 1e-30)
+	if e.doubt > 0 && tail < e.doubt*(noise+2*math.Sqrt(noise*direct))/math.Sqrt(float64(n)) {
+		direct, tail, ch.late = 0, 0, 0
+		for _, v := range e.corr[1:] {
+			direct += real(v) / float64(w-1)
+		}
+		direct = max(0, direct)
+	}
 	for k := range e.leverage {
 		e.leverage[k] = 1
 	}
@@ -319,6 +329,17 @@ func (e *estimator) residual(ch *channel, symbols []symbol, raw float64) {
 	if known > 0 {
 		prior /= known
 	}
+	e.extra = resize(e.extra, n)
+	for k := range n {
+		e.extra[k] = e.leverage[k] / max(e.den[k], 0.25)
+	}
+	ch.floor = e.settle(ch.noise, prior)
+}
+
+// settle writes the noise of the carriers, from the residuals and what the errors
+// of the channel add, and returns its mean.
+func (e *estimator) settle(noise []float32, prior float64) (floor float64) {
+	n := len(noise)
 	var sum, all float64
 	for k := range n {
 		sum += e.res[k]
@@ -327,7 +348,6 @@ func (e *estimator) residual(ch *channel, symbols []symbol, raw float64) {
 	// A running mean over neighbours, drawn towards the mean of all.
 	const reach, pull = 12, 8
 	mean := (sum + pull*prior) / (all + pull)
-	ch.floor = 0
 	var r, d float64
 	for k := -reach; k < n; k++ {
 		if j := k + reach; j < n {
@@ -338,9 +358,10 @@ func (e *estimator) residual(ch *channel, symbols []symbol, raw float64) {
 		}
 		if k >= 0 {
 			v := max(0, r+pull*mean) / (max(0, d) + pull)
-			v *= 1 + e.leverage[k]/max(e.den[k], 0.25)
-			ch.noise[k] = float32(max(v, 1e-30))
-			ch.floor += v / float64(n)
+			v *= 1 + e.extra[k]
+			noise[k] = float32(max(v, 1e-30))
+			floor += v / float64(n)
 		}
 	}
+	return floor
 }

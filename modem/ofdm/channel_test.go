@@ -12,6 +12,7 @@ import (
 
 // path is a simulated way from a sender to a receiver.
 type path struct {
+	rate    int     // samples per second; 0: 48000
 	snr     float64 // dB, the burst's power over the noise's in 0…rate/2; +Inf: none
 	ppm     float64 // the sender's clock is fast
 	highHz  float64 // AC coupling: corner of a first-order high-pass, 0: none
@@ -23,6 +24,77 @@ type path struct {
 	mute    float64 // s of silence in every second
 	room    []float32
 	roomFor func(rng *rand.Rand) []float32 // drawn anew for each burst
+
+	// A lead of two channels.
+	crosstalk float64 // dB, of each channel into the other; 0: none
+	rising    bool    // the crosstalk is capacitive: so strong at 10 kHz, 6 dB an octave
+	swap      bool    // left is connected to right
+	turned    bool    // the right channel's polarity
+	delay     float64 // samples by which the right channel is sent later
+	late      int     // samples by which the right channel is recorded later
+	dead      [2]bool // conductors that are broken
+	level     float64 // power of the burst; 0: as it is
+}
+
+// carryPair is carry for pairs of samples.
+func (p path) carryPair(x []float32, rate, lead, trail int, rng *rand.Rand) []float32 {
+	n := len(x) / 2
+	var sent [2][]float32
+	one := p
+	one.level = 0
+	for _, v := range x {
+		one.level += float64(v) * float64(v) / float64(len(x))
+	}
+	for c := range sent {
+		in := make([]float32, lead+n+trail)
+		for i := range n {
+			in[lead+i] = x[2*i+c]
+		}
+		step := 1 + p.ppm*1e-6
+		sent[c] = make([]float32, int(float64(len(in))/step))
+		at := 0.37
+		if c == 1 {
+			at -= p.delay
+		}
+		dsp.NewInterpolator().Read(sent[c], in, at, step)
+	}
+	if p.swap {
+		sent[0], sent[1] = sent[1], sent[0]
+	}
+	if p.turned {
+		for i := range sent[1] {
+			sent[1][i] = -sent[1][i]
+		}
+	}
+	for c, dead := range p.dead {
+		if dead {
+			clear(sent[c])
+		}
+	}
+	var mixed [2][]float32
+	leak := float32(math.Pow(10, p.crosstalk/20))
+	if p.crosstalk == 0 {
+		leak = 0
+	}
+	for c := range mixed {
+		mixed[c] = append([]float32{}, sent[c]...)
+		other := sent[1-c]
+		for i := range mixed[c] {
+			v := other[i]
+			if p.rising {
+				// A first difference is 2·sin(πf/rate).
+				v = (v - other[max(0, i-1)]) / float32(2*math.Sin(math.Pi*10e3/float64(rate)))
+			}
+			mixed[c][i] += leak * v
+		}
+	}
+	one.ppm = 0
+	left, right := one.carry(mixed[0], rate, 0, 0, rng), one.carry(mixed[1], rate, p.late, 0, rng)
+	out := make([]float32, 2*len(left))
+	for i := range left {
+		out[2*i], out[2*i+1] = left[i], right[i]
+	}
+	return out
 }
 
 // carry sends the burst's samples x over the path, with lead and trail samples of
@@ -33,6 +105,9 @@ func (p path) carry(x []float32, rate, lead, trail int, rng *rand.Rand) []float3
 		power += float64(v) * float64(v)
 	}
 	power /= float64(len(x))
+	if p.level != 0 {
+		power = p.level
+	}
 	in := make([]float32, lead+len(x)+trail)
 	copy(in[lead:], x)
 	if p.clip != 0 {
@@ -167,6 +242,14 @@ func newStation(tb testing.TB, profile string, rate int) *station {
 	return &station{rate: rate, mod: mod, dem: dem}
 }
 
+// carry sends a burst over a path, one of as many channels as the station has.
+func (s *station) carry(p path, x []float32, lead, trail int, rng *rand.Rand) []float32 {
+	if s.mod.prof.pair {
+		return p.carryPair(x, s.rate, lead, trail, rng)
+	}
+	return p.carry(x, s.rate, lead, trail, rng)
+}
+
 // send sends bursts over the path and counts.
 func (s *station) send(tb testing.TB, p path, mcs, bursts, frames, octets, control int, rng *rand.Rand) outcome {
 	tb.Helper()
@@ -182,8 +265,9 @@ func (s *station) send(tb testing.TB, p path, mcs, bursts, frames, octets, contr
 		}
 		o.bursts++
 		o.frames += frames
-		o.seconds += float64(len(s.x)) / float64(s.rate)
-		s.dem.Push(p.carry(s.x, s.rate, 3000+rng.IntN(3000), 3000, rng), func(e modem.Event) {
+		channels := s.mod.prof.channels()
+		o.seconds += float64(len(s.x)/channels) / float64(s.rate)
+		s.dem.Push(s.carry(p, s.x, 3000+rng.IntN(3000), 3000, rng), func(e modem.Event) {
 			switch e.Kind {
 			case modem.Announced:
 				o.announced++
@@ -203,7 +287,7 @@ func (s *station) send(tb testing.TB, p path, mcs, bursts, frames, octets, contr
 				}
 			}
 		})
-		s.dem.Push(make([]float32, s.dem.finders[len(s.dem.finders)-1].n), func(modem.Event) {})
+		s.dem.Push(make([]float32, channels*s.dem.finders[len(s.dem.finders)-1].n), func(modem.Event) {})
 		s.dem.Reset()
 	}
 	return o

@@ -192,7 +192,7 @@ func (o headOrder) symbolAt(place, base, n, invert int) int {
 // headValues writes the carriers of head symbol i, training first.
 func (c *coder) headValues(dst []complex64, p *plan, i int) []complex64 {
 	for j := range dst {
-		dst[j] = known(headPart, i, j)
+		dst[j] = known(p.headPart(), i, j)
 	}
 	if i < p.class.training {
 		return dst
@@ -270,10 +270,13 @@ func (c *coder) bodyValues(dst []complex64, p *plan, i int) []complex64 {
 		if !ok {
 			break // the rest keeps known values
 		}
-		dst[j] = q.point(c.body[cell*p.mode.bits:])
+		dst[j] = c.cell(q, p, cell)
 	}
 	return dst
 }
+
+// cell is the symbol of a cell.
+func (c *coder) cell(q *qam, p *plan, cell int) complex64 { return q.point(c.body[cell*p.mode.bits:]) }
 
 // appendCheck appends the CRC-32 of p, most significant octet first.
 func appendCheck(p []byte) []byte {

@@ -17,7 +17,10 @@ type Demodulator struct {
 	rx      *receiver
 
 	buf    []float32
-	origin int64 // number of buf[0] in the stream
+	right  []float32 // the second channel; as long as buf
+	half   []float32 // a left sample that came without its right one
+	lead   int       // channel that the burst in progress was found on
+	origin int64     // number of buf[0] in the stream
 	state  state
 	found  *finder
 	near   int64   // where found saw its chirp
@@ -53,7 +56,7 @@ func NewDemodulator(name string, rate int) (*Demodulator, error) {
 // Reset implements modem.Demodulator.
 func (d *Demodulator) Reset() {
 	d.origin += int64(len(d.buf))
-	d.buf = d.buf[:0]
+	d.buf, d.right, d.half = d.buf[:0], d.right[:0], d.half[:0]
 	d.state = searching
 	for _, f := range d.finders {
 		f.next = d.origin
@@ -68,12 +71,10 @@ func (d *Demodulator) Push(samples []float32, emit func(modem.Event)) {
 	const piece = 1 << 14 // bounds what the buffer grows by
 	for len(samples) > 0 {
 		n := min(len(samples), piece)
-		at := len(d.buf)
-		d.buf = append(d.buf, samples[:n]...)
-		for i, v := range d.buf[at:] {
-			if !(v > -loudest && v < loudest) { // NaN too
-				d.buf[at+i] = 0
-			}
+		if d.prof.pair {
+			d.split(samples[:n])
+		} else {
+			d.buf = appendSane(d.buf, samples[:n])
 		}
 		samples = samples[n:]
 		for d.step(emit) {
@@ -82,11 +83,48 @@ func (d *Demodulator) Push(samples []float32, emit func(modem.Event)) {
 	}
 }
 
+// appendSane appends samples, 0 for those that are not believed.
+func appendSane(dst, samples []float32) []float32 {
+	at := len(dst)
+	dst = append(dst, samples...)
+	for i, v := range dst[at:] {
+		if !(v > -loudest && v < loudest) { // NaN too
+			dst[at+i] = 0
+		}
+	}
+	return dst
+}
+
+// split takes pairs of samples apart.
+func (d *Demodulator) split(samples []float32) {
+	left, right := len(d.buf), len(d.right)
+	for _, v := range samples {
+		if len(d.half) == 0 {
+			d.half = append(d.half, v)
+			continue
+		}
+		d.buf = append(d.buf, d.half[0])
+		d.right = append(d.right, v)
+		d.half = d.half[:0]
+	}
+	for _, x := range [][]float32{d.buf[left:], d.right[right:]} {
+		appendSane(x[:0], x)
+	}
+}
+
 // have is the number of the first sample not yet pushed.
 func (d *Demodulator) have() int64 { return d.origin + int64(len(d.buf)) }
 
 // from are the stored samples from number n on.
-func (d *Demodulator) from(n int64) []float32 { return d.buf[n-d.origin:] }
+func (d *Demodulator) from(n int64) []float32 { return d.channel(d.lead)[n-d.origin:] }
+
+// channel are the stored samples of one channel.
+func (d *Demodulator) channel(c int) []float32 {
+	if c == 1 {
+		return d.right
+	}
+	return d.buf
+}
 
 // step does what the samples allow and reports whether there may be more.
 func (d *Demodulator) step(emit func(modem.Event)) bool {
@@ -113,9 +151,11 @@ func (d *Demodulator) search() bool {
 	if f == nil {
 		return false
 	}
-	if lag, ok := f.scan(d.from(f.next)[:f.n]); ok {
-		d.found, d.near, d.state = f, f.next+int64(lag), locating
-		return true
+	for d.lead = range d.prof.channels() {
+		if lag, ok := f.scan(d.from(f.next)[:f.n]); ok {
+			d.found, d.near, d.state = f, f.next+int64(lag), locating
+			return true
+		}
 	}
 	f.next += int64(f.hop())
 	return true
@@ -130,6 +170,12 @@ func (d *Demodulator) locate(emit func(modem.Event)) bool {
 		return false
 	}
 	d.start = float64(first) + f.pinpoint(d.from(first)[:f.n], int(d.near-first), reach)
+	if d.prof.pair {
+		d.lead = 1 - d.lead
+		other := float64(first) + f.pinpoint(d.from(first)[:f.n], int(d.near-first), reach)
+		d.lead = 1 - d.lead
+		d.rx.lag = math.Round(other - d.start)
+	}
 	emit(modem.Event{Kind: modem.Preamble, Start: int64(math.Round(d.start)), Quality: unmeasured()})
 	d.state = heading
 	return true
@@ -141,7 +187,7 @@ func (d *Demodulator) readHeader(emit func(modem.Event)) bool {
 	if int64(math.Ceil(d.start+float64(pl.headerSamples())*d.scale.ratio)) > d.have() {
 		return false
 	}
-	if !d.rx.readHeader(d.buf, d.origin, d.start, class) {
+	if !d.readHead(class) {
 		emit(modem.Event{Kind: modem.Missed, Start: int64(math.Round(d.start)), End: int64(math.Round(d.start)) + int64(d.found.l), Quality: unmeasured()})
 		d.state = searching
 		d.found.next = max(d.found.next, d.near+1)
@@ -158,11 +204,30 @@ func (d *Demodulator) readHeader(emit func(modem.Event)) bool {
 	return true
 }
 
+// readHead reads the header from the channel that the chirp was found on, or else
+// from the other one.
+func (d *Demodulator) readHead(class int) bool {
+	for range d.prof.channels() {
+		if d.rx.readHeader(d.channel(d.lead), d.origin, d.start, class) {
+			return true
+		}
+		if d.prof.pair {
+			d.lead = 1 - d.lead
+			d.start += d.rx.lag
+			d.rx.lag = -d.rx.lag
+		}
+	}
+	return false
+}
+
 func (d *Demodulator) readBurst(emit func(modem.Event)) bool {
 	if d.end > d.have() {
 		return false
 	}
-	b := d.rx.readBurst(d.buf, d.origin)
+	if d.prof.pair {
+		d.rx.second = d.channel(1 - d.lead)
+	}
+	b := d.rx.readBurst(d.channel(d.lead), d.origin)
 	p := &d.rx.plan
 	if p.frames > 0 {
 		emit(d.told(modem.Received, b, &d.rx.bodyWay, p.body))
@@ -180,8 +245,11 @@ func (d *Demodulator) readBurst(emit func(modem.Event)) bool {
 func (d *Demodulator) told(kind modem.EventKind, b *modem.Burst, way *channel, g geometry) modem.Event {
 	start := int64(math.Round(d.start))
 	peak := float32(0)
-	for _, v := range d.from(max(start, d.origin))[:max(0, min(d.end, d.have())-max(start, d.origin))] {
-		peak = max(peak, v, -v)
+	from, to := max(start, d.origin)-d.origin, min(d.end, d.have())-d.origin
+	for c := range d.prof.channels() {
+		for _, v := range d.channel(c)[from:max(from, to)] {
+			peak = max(peak, v, -v)
+		}
 	}
 	share := float64(g.carriers) / float64(g.n/2)
 	snr := 10 * math.Log10(way.power*share/way.floor)
@@ -215,5 +283,8 @@ func (d *Demodulator) forget() {
 	if n := int(keep - d.origin); n > 1<<15 {
 		d.origin += int64(n)
 		d.buf = d.buf[:copy(d.buf, d.buf[n:])]
+		if d.prof.pair {
+			d.right = d.right[:copy(d.right, d.right[n:])]
+		}
 	}
 }

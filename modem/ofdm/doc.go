@@ -15,6 +15,9 @@
 //
 //	| chirp | training | header, control | training | frame cells and pilots … |
 //
+// The profile cable2 has two channels with a body each (pair.go): its samples are
+// pairs of left and right.
+//
 // docs/wire-ofdm.md gives every carrier. profile.go holds the tables: bands,
 // classes of preamble and header, modes. plan.go says where everything in a
 // burst lies; both directions work from it. code.go takes octets to carriers.
@@ -31,5 +34,5 @@
 // The package keeps no goroutine, clock or global state. A Demodulator holds at
 // most the longest burst (20 s for weak modes, 10 s for others): at 48 kHz that
 // is 4 MB of samples and up to 20 MB of soft decisions, four times that at 192
-// kHz. Nothing here knows what is in a frame or whether anybody answers.
+// kHz, and twice that again with two channels. Nothing here knows what is in a frame or whether anybody answers.
 package ofdm

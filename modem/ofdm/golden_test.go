@@ -55,6 +55,7 @@ func TestGolden(t *testing.T) {
 		{Profile: "cable", MCS: 16, Frames: 2, Octets: 64, Control: 5},
 		{Profile: "cable", MCS: 45, Frames: 3, Octets: 200},
 		{Profile: "cable", MCS: 12, Frames: 1, Octets: 20, Control: 40},
+		{Profile: "cable2", MCS: 39, Frames: 3, Octets: 200, Control: 5},
 		{Profile: "air", MCS: 14, Frames: 1, Octets: 50},
 		{Profile: "air", MCS: 24, Frames: 2, Octets: 1500, Control: 8},
 		{Profile: "ultra", MCS: 9, Frames: 1, Octets: 16},
@@ -78,15 +79,24 @@ func TestGolden(t *testing.T) {
 		}
 		// The LLRs of the first pass, before the decoder has turned them.
 		rng := rand.New(rand.NewPCG(1, 1))
-		y := path{snr: 30}.carry(x, 48000, 0, 0, rng)
 		r := s.dem.rx
+		y := s.carry(path{snr: 30, crosstalk: -30}, x, 0, 0, rng)
+		if s.mod.prof.pair {
+			s.dem.split(y)
+			y, r.second = s.dem.buf, s.dem.right
+		}
 		if !r.readHeader(y, 0, 0, s.mod.prof.modes[g.MCS].class) {
 			t.Fatalf("%s MCS %d: no header", g.Profile, g.MCS)
 		}
 		r.store = r.store[:0]
 		r.readControl()
-		body, _ := r.prepareBody()
-		r.bodyLLRs(body)
+		if s.mod.prof.pair {
+			body, _ := r.preparePair()
+			r.pairLLRs(body)
+		} else {
+			body, _ := r.prepareBody()
+			r.bodyLLRs(body)
+		}
 		for i := 0; i < len(r.llr); i += 997 {
 			g.LLR = append(g.LLR, r.llr[i])
 		}
@@ -128,8 +138,10 @@ func TestGolden(t *testing.T) {
 
 // FuzzDemodulator changes samples of a burst, and pushes others in front of it.
 // Whatever they are, no frame comes out that was not sent.
-func FuzzDemodulator(f *testing.F) {
-	s := newStation(f, "cable", 48000)
+func FuzzDemodulator(f *testing.F) { fuzzDemodulator(f, "cable") }
+
+func fuzzDemodulator(f *testing.F, profile string) {
+	s := newStation(f, profile, 48000)
 	b := &modem.Burst{MCS: 24, Control: counting(0, 6), Frames: [][]byte{counting(1, 40), counting(2, 40)}}
 	burst, err := s.mod.AppendBurst(nil, b)
 	if err != nil {

@@ -23,6 +23,11 @@ type Modulator struct {
 	time     []float32
 	values   []complex64 // of a symbol's carriers
 	burst    []float32   // internal samples
+
+	// Two channels: burst is the left one.
+	right       []float32
+	rightValues []complex64
+	resampled   []float32
 }
 
 // NewModulator makes the modulator of a profile for a sample rate. Errors wrap
@@ -121,6 +126,26 @@ func (m *Modulator) AppendBurst(dst []float32, b *modem.Burst) ([]float32, error
 	for i := range p.headCount {
 		m.symbol(p.head, p.headAt+i*p.head.length(), level, m.coder.headValues(m.room(p.head), p, i))
 	}
+	at := len(dst)
+	if p.streams == 2 {
+		dst = m.appendPair(dst, b, level)
+	} else {
+		dst = m.appendBody(dst, b, level)
+	}
+	out := dst[at:]
+	if p.mode.bits >= denseBits {
+		quieten(out)
+	}
+	for i, v := range out {
+		out[i] = max(-1, min(1, v))
+	}
+	return dst, nil
+}
+
+// appendBody appends the burst to dst; the plan is made, and m.burst holds chirp
+// and head.
+func (m *Modulator) appendBody(dst []float32, b *modem.Burst, level float32) []float32 {
+	p := &m.plan
 	if p.frames > 0 {
 		m.coder.encodeBody(p, b)
 		for i := range p.bodyCount {
@@ -129,19 +154,12 @@ func (m *Modulator) AppendBurst(dst []float32, b *modem.Burst) ([]float32, error
 	}
 	at := len(dst)
 	dst = grow(dst, m.scale.device(p.samples))
-	out := dst[at:]
 	if m.resamp == nil {
-		copy(out, m.burst)
+		copy(dst[at:], m.burst)
 	} else {
-		m.resamp.Read(out, m.burst, 0, 1/m.scale.ratio)
+		m.resamp.Read(dst[at:], m.burst, 0, 1/m.scale.ratio)
 	}
-	if p.mode.bits >= denseBits {
-		quieten(out)
-	}
-	for i, v := range out {
-		out[i] = max(-1, min(1, v))
-	}
-	return dst, nil
+	return dst
 }
 
 // quieten scales x down so far that nothing of it is beyond full scale.

@@ -97,14 +97,15 @@ func TestLoopback(t *testing.T) {
 				}
 				frames := 1 + mcs%3
 				b := burstOf(rng, mcs, frames, 30+mcs, mcs%5*12)
-				x := make([]float32, 700+mcs)
+				channels := p.channels()
+				x := make([]float32, channels*(700+mcs))
 				x, err := mod.AppendBurst(x, b)
 				if err != nil {
 					t.Fatal(err)
 				}
 				n := mod.Samples(b)
-				if n != len(x)-700-mcs {
-					t.Errorf("%s at %d, MCS %d: Samples says %d, there are %d", p.name, rate, mcs, n, len(x)-700-mcs)
+				if got := len(x)/channels - 700 - mcs; n != got {
+					t.Errorf("%s at %d, MCS %d: Samples says %d, there are %d", p.name, rate, mcs, n, got)
 				}
 				before := dem.have()
 				events := listen(dem, x, 4801)
@@ -203,6 +204,7 @@ func TestModeTableHolds(t *testing.T) {
 		frames  int
 	}{
 		{"cable", 6, 8, 1}, {"cable", 11, 4, 2}, {"cable", 16, 2, 12}, {"cable", 24, 2, 12}, {"cable", 34, 2, 12}, {"cable", 50, 2, 20},
+		{"cable2", 6, 3, 2}, {"cable2", 10, 2, 6}, {"cable2", 28, 2, 6}, {"cable2", 52, 2, 10},
 		{"air", 8, 6, 1}, {"air", 14, 2, 8}, {"air", 22, 2, 12},
 		{"ultra", 6, 6, 1}, {"ultra", 14, 3, 3},
 		{"voice", 6, 6, 1}, {"voice", 14, 3, 3},
@@ -233,7 +235,7 @@ func TestTables(t *testing.T) {
 			}
 			// Power concentrated in the band: its SNR is higher there.
 			inBand := math.Pow(10, (m.SNRdB-usualLevel+levelDBFS(p.modes[i].bits))/10) * 24000 / m.BandwidthHz
-			if limit := m.BandwidthHz * math.Log2(1+inBand); m.NetBPS > limit {
+			if limit := float64(p.channels()) * m.BandwidthHz * math.Log2(1+inBand); m.NetBPS > limit {
 				t.Errorf("%s MCS %d: %.0f bit/s at %.1f dB, Shannon's limit is %.0f", p.name, i, m.NetBPS, m.SNRdB, limit)
 			}
 			if i > 0 {
@@ -465,29 +467,34 @@ func TestRooms(t *testing.T) {
 
 // Neither direction allocates once it has seen a burst of the size.
 func TestAllocs(t *testing.T) {
-	s := newStation(t, "cable", 48000)
-	b := burstOf(rand.New(rand.NewPCG(1, 1)), 40, 8, 1024, 20)
-	x, _ := s.mod.AppendBurst(nil, b)
-	received := 0
-	emit := func(e modem.Event) {
-		if e.Kind == modem.Received {
-			received++
+	for _, c := range []struct {
+		profile string
+		mcs     int
+	}{{"cable", 40}, {"cable2", 34}} {
+		s := newStation(t, c.profile, 48000)
+		b := burstOf(rand.New(rand.NewPCG(1, 1)), c.mcs, 8, 1024, 20)
+		x, _ := s.mod.AppendBurst(nil, b)
+		received := 0
+		emit := func(e modem.Event) {
+			if e.Kind == modem.Received {
+				received++
+			}
 		}
-	}
-	for range 4 {
-		s.dem.Push(x, emit)
-	}
-	if n := testing.AllocsPerRun(3, func() { s.dem.Push(x, emit) }); n > 0 {
-		t.Errorf("receiving a burst: %v allocations", n)
-	}
-	if n := testing.AllocsPerRun(3, func() { x, _ = s.mod.AppendBurst(x[:0], b) }); n > 0 {
-		t.Errorf("sending a burst: %v allocations", n)
-	}
-	if n := testing.AllocsPerRun(3, func() { s.mod.Samples(b) }); n > 0 {
-		t.Errorf("asking for the number of samples: %v allocations", n)
-	}
-	if received != 8 {
-		t.Errorf("%d of 8 bursts received", received)
+		for range 4 {
+			s.dem.Push(x, emit)
+		}
+		if n := testing.AllocsPerRun(3, func() { s.dem.Push(x, emit) }); n > 0 {
+			t.Errorf("%s, receiving a burst: %v allocations", c.profile, n)
+		}
+		if n := testing.AllocsPerRun(3, func() { x, _ = s.mod.AppendBurst(x[:0], b) }); n > 0 {
+			t.Errorf("%s, sending a burst: %v allocations", c.profile, n)
+		}
+		if n := testing.AllocsPerRun(3, func() { s.mod.Samples(b) }); n > 0 {
+			t.Errorf("%s, asking for the number of samples: %v allocations", c.profile, n)
+		}
+		if received != 8 {
+			t.Errorf("%s: %d of 8 bursts received", c.profile, received)
+		}
 	}
 }
 

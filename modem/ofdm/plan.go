@@ -16,8 +16,8 @@ import (
 //	 \______________ head ______________/ \_______ body ________/
 //
 // Positions are in internal samples from the burst's first. Head and body are
-// symbols of their own numerology; where the two agree the body has no training
-// of its own.
+// symbols of their own numerology; where the two agree the body has a symbol of
+// training less: one a stream, or one a stream but one.
 type plan struct {
 	mode  *mode
 	class *class
@@ -36,6 +36,7 @@ type plan struct {
 	training  int // training symbols of the body
 	bodyCount int // symbols, training included
 	pilots    int // one carrier in so many
+	streams   int // each with its own body; the head is the same on all channels
 
 	words  int // codewords per frame
 	k      int // information bits of a codeword, check included
@@ -78,7 +79,7 @@ func (p *plan) set(prof *profile, s scale, mcs, frames, octets, control int) err
 	}
 	m := &prof.modes[mcs]
 	c := &prof.classes[m.class]
-	*p = plan{mode: m, class: c, mcs: mcs, frames: frames, octets: octets, control: control, pilots: prof.pilots}
+	*p = plan{mode: m, class: c, mcs: mcs, frames: frames, octets: octets, control: control, pilots: prof.pilots, streams: prof.channels()}
 	p.setHead(s)
 	p.bodyAt = p.headAt + p.headCount*p.head.length()
 	p.samples = p.bodyAt
@@ -152,7 +153,7 @@ func (p *plan) setBody(prof *profile, s scale) error {
 	p.e = p.cells * p.mode.bits
 	p.group = words
 	if prof.apart > 0 && p.mode.bits >= prof.apart {
-		p.group = min(words, (p.body.carriers+p.cells-1)/p.cells)
+		p.group = min(words, (p.streams*p.body.carriers+p.cells-1)/p.cells)
 	}
 	p.last = words%p.group + p.group
 	if p.last > words {
@@ -168,9 +169,9 @@ func (p *plan) setBody(prof *profile, s scale) error {
 // its length.
 func (p *plan) shape(s scale, v numerology, cells int) int {
 	p.body = s.geometry(v, p.class)
-	p.training = 1
+	p.training = p.streams
 	if v == p.class.head {
-		p.training = 0
+		p.training--
 	}
 	p.bodyCount = p.training
 	for places := 0; places < cells; p.bodyCount++ {
@@ -198,9 +199,10 @@ func (p *plan) headPlaces(i int) int {
 	return p.head.carriers - combSize(p.head.carriers, pilotOffset(i, p.class.pilots), p.class.pilots)
 }
 
-// bodyPlaces is the same for symbol i of the body.
+// bodyPlaces is the same for symbol i of the body, all streams together: their
+// places follow one another.
 func (p *plan) bodyPlaces(g geometry, i int) int {
-	return g.carriers - combSize(g.carriers, pilotOffset(i, p.pilots), p.pilots)
+	return p.streams * (g.carriers - combSize(g.carriers, pilotOffset(i, p.pilots), p.pilots))
 }
 
 func combSize(n, offset, every int) int { return (n - offset + every - 1) / every }
@@ -320,7 +322,16 @@ func known(part, s, i int) complex64 {
 func flip(i int) byte { return noise[(i+i>>15*7919)&noiseMask] & 1 }
 
 const (
-	headPart = 1
-	bodyPart = 2
-	fillPart = 3
+	headPart     = 1
+	bodyPart     = 2
+	rightPart    = 3 // body of the second stream
+	pairHeadPart = 4 // head of two channels, so that a receiver of one does not take the burst for its own
 )
+
+// headPart is the sequence of the head.
+func (p *plan) headPart() int {
+	if p.streams == 2 {
+		return pairHeadPart
+	}
+	return headPart
+}

@@ -56,6 +56,14 @@ type receiver struct {
 	posterior []modem.LLR
 	levels    []float64 // of the noise in each symbol
 
+	// Two channels: x and the symbols above are those of the one that the head was
+	// read from.
+	second       []float32 // the other channel's samples, numbered like x
+	lag          float64   // how many device samples it is behind
+	rightSymbols []symbol  // of the other channel; where both streams send the same they share ref
+	views        []symbol
+	pairWay      pairWay
+
 	store  []byte // octets of burst
 	burst  modem.Burst
 	frames [][]byte
@@ -68,7 +76,7 @@ func newReceiver(p *profile, s scale) *receiver {
 // headPlan is the plan of a burst of the class as far as it is known before the
 // header is.
 func headPlan(p *profile, s scale, class int) plan {
-	pl := plan{class: &p.classes[class], pilots: p.pilots}
+	pl := plan{class: &p.classes[class], pilots: p.pilots, streams: p.channels()}
 	pl.setHead(s)
 	return pl
 }
@@ -223,7 +231,7 @@ func (r *receiver) headReferences(from int) {
 			place := 0
 			ref := r.symbols[i].ref
 			for j := range ref {
-				ref[j] = known(headPart, i, j)
+				ref[j] = known(p.headPart(), i, j)
 				if s < 0 || j%p.class.pilots == offset {
 					continue
 				}
@@ -375,7 +383,14 @@ func (r *receiver) prepareBody() (body, all []symbol) {
 // readFrames reads the body.
 func (r *receiver) readFrames() {
 	p := &r.plan
-	body, all := r.prepareBody()
+	var body, all []symbol
+	var pair, allPair [2][]symbol
+	if p.streams == 2 {
+		pair, allPair = r.preparePair()
+		r.pairWay.summary(&r.bodyWay)
+	} else {
+		body, all = r.prepareBody()
+	}
 	r.frames = resize(r.frames, p.frames)
 	clear(r.frames)
 	r.burst.Frames = r.frames
@@ -396,10 +411,20 @@ func (r *receiver) readFrames() {
 		passes = 2 // codewords that help each other little
 	}
 	for pass := range passes {
-		r.bodyLLRs(body)
+		if p.streams == 2 {
+			r.pairLLRs(pair)
+		} else {
+			r.bodyLLRs(body)
+		}
 		left := r.decodeFrames()
 		if left == 0 || pass == passes-1 {
 			break
+		}
+		if p.streams == 2 {
+			r.remodulatePair(pair)
+			r.est.estimatePair(&r.pairWay, p.body, r.scale.times, allPair)
+			r.pairWay.summary(&r.bodyWay)
+			continue
 		}
 		r.remodulate(body)
 		r.est.estimate(&r.bodyWay, p.body, r.scale.times, all)
@@ -407,15 +432,9 @@ func (r *receiver) readFrames() {
 }
 
 // loudness measures the noise of each symbol on its pilots, against that of the
-// median symbol: a silence or a bang in it raises it above the others. It
-// reports whether any stands out.
-func (r *receiver) loudness(body []symbol) (found bool) {
-	const (
-		pull    = 12  // pilots' worth of the median, for symbols with few
-		unusual = 1.8 // what stands out from chance
-	)
+// median symbol: a silence or a bang in it raises it above the others.
+func (r *receiver) loudness(body []symbol) {
 	r.levels = resize(r.levels, 2*len(body))
-	level, sorted := r.levels[:len(body)], r.levels[len(body):]
 	for i := range body {
 		s := &body[i]
 		var sum, n float64
@@ -426,20 +445,28 @@ func (r *receiver) loudness(body []symbol) (found bool) {
 				n++
 			}
 		}
-		level[i] = sum / max(n, 1)
+		r.levels[i] = sum / max(n, 1)
 	}
+	r.standOut(body, float64(r.plan.body.carriers/r.plan.pilots))
+}
+
+// standOut marks the symbols whose noise, in the first half of r.levels and
+// measured on so many pilots each, is far above the others'.
+func (r *receiver) standOut(body []symbol, pilots float64) {
+	const (
+		pull    = 12  // pilots' worth of the median, for symbols with few
+		unusual = 1.8 // what stands out from chance
+	)
+	level, sorted := r.levels[:len(body)], r.levels[len(body):]
 	copy(sorted, level)
 	slices.Sort(sorted)
 	median := max(sorted[len(sorted)/2], 1e-9)
-	pilots := float64(r.plan.body.carriers / r.plan.pilots)
 	for i := range body {
 		body[i].loud = 1
 		if v := (pull + level[i]/median*pilots) / (pull + pilots); v > unusual {
 			body[i].loud = float32(v)
-			found = true
 		}
 	}
-	return found
 }
 
 // bodyLLRs fills r.llr.
@@ -458,15 +485,21 @@ func (r *receiver) bodyLLRs(body []symbol) {
 			if !ok {
 				break
 			}
-			at := cell * p.mode.bits
-			llr := r.llr[at:][:p.mode.bits]
 			z, v := equalise(y, r.bodyWay.h[j], r.bodyWay.noise[j]*s.loud)
-			q.soften(llr, z, v)
-			for b := range llr {
-				if flip(at+b) != 0 {
-					llr[b] = -llr[b]
-				}
-			}
+			r.softenCell(q, cell, z, v)
+		}
+	}
+}
+
+// softenCell writes the LLRs of a cell that was received as z with noise of
+// variance v to r.llr.
+func (r *receiver) softenCell(q *qam, cell int, z complex64, v float32) {
+	at := cell * q.bits
+	llr := r.llr[at:][:q.bits]
+	q.soften(llr, z, v)
+	for b := range llr {
+		if flip(at+b) != 0 {
+			llr[b] = -llr[b]
 		}
 	}
 }
@@ -553,14 +586,20 @@ func (r *receiver) remodulate(body []symbol) {
 			if !ok {
 				break
 			}
-			at := cell * p.mode.bits
-			t := r.llr[at:][:p.mode.bits]
-			for b := range t {
-				if flip(at+b) != 0 {
-					t[b] = -t[b]
-				}
-			}
-			s.ref[j] = q.mean(t)
+			s.ref[j] = r.meanCell(q, cell)
 		}
 	}
+}
+
+// meanCell is what the decoder thinks was sent in a cell; r.llr has its
+// tanh(LLR/2).
+func (r *receiver) meanCell(q *qam, cell int) complex64 {
+	at := cell * q.bits
+	t := r.llr[at:][:q.bits]
+	for b := range t {
+		if flip(at+b) != 0 {
+			t[b] = -t[b]
+		}
+	}
+	return q.mean(t)
 }

@@ -22,8 +22,8 @@ const (
 	settle  = 100 * time.Microsecond
 )
 
-// Config of a PHY. Modem and Stream are required and belong to the PHY from
-// then on.
+// Config of a PHY. Modem and Stream are required, have the same number of
+// channels and belong to the PHY from then on.
 type Config struct {
 	Modem      *Modem
 	Stream     Stream
@@ -33,9 +33,11 @@ type Config struct {
 
 // PHY is one station's sound modem on its stream. It implements phy.PHY.
 type PHY struct {
-	cfg   Config
-	gain  float32
-	block int // samples
+	cfg      Config
+	gain     float32
+	channels int
+	block    int   // samples, of two channels pairs, as everything here that is a time
+	unfit    error // of modem and stream; Receive and Transmit fail with it
 
 	// Receive's own.
 	rx      []float32
@@ -61,17 +63,27 @@ type PHY struct {
 // New joins a modem and a stream.
 func New(cfg Config) *PHY {
 	block := int(int64(cfg.Modem.Rate) * int64(blockTime) / int64(time.Second))
-	return &PHY{
-		cfg:    cfg,
-		gain:   float32(math.Pow(10, cfg.GainDB/20)),
-		block:  block,
-		rx:     make([]float32, block),
-		zeros:  make([]float32, block),
-		sense:  newCarrierSense(),
-		tick:   make(chan struct{}, 1),
-		closed: make(chan struct{}),
+	channels := cfg.Modem.Channels()
+	p := &PHY{
+		cfg:      cfg,
+		gain:     float32(math.Pow(10, cfg.GainDB/20)),
+		channels: channels,
+		block:    block,
+		rx:       make([]float32, block*channels),
+		zeros:    make([]float32, block*channels),
+		sense:    newCarrierSense(),
+		tick:     make(chan struct{}, 1),
+		closed:   make(chan struct{}),
 	}
+	if got := Channels(cfg.Stream); got != channels {
+		p.unfit = fmt.Errorf("%w: profile %s needs %d, the device or the simulated medium has %d", ErrChannels, cfg.Modem.Profile, channels, got)
+	}
+	return p
 }
+
+// ErrChannels is wrapped by the errors about a stream that has another number of
+// channels than the modem.
+var ErrChannels = errors.New("the number of channels does not fit")
 
 // Caps implements phy.PHY.
 func (p *PHY) Caps() phy.Caps {
@@ -140,7 +152,7 @@ func (p *PHY) play(ctx context.Context) error {
 		if err := p.ended(ctx); err != nil {
 			return err
 		}
-		n := min(len(rest), p.block)
+		n := min(len(rest), p.block*p.channels)
 		if err := p.cfg.Stream.Write(rest[:n]); err != nil {
 			return p.streamError(ctx, "play", err)
 		}
@@ -189,7 +201,8 @@ func (p *PHY) listen(ctx context.Context) error {
 	if err != nil && n == 0 {
 		return p.streamError(ctx, "listen", err)
 	}
-	now := p.now.Add(int64(n) + lost)
+	heard := int64(n / p.channels)
+	now := p.now.Add(heard + lost)
 	select {
 	case p.tick <- struct{}{}:
 	default:
@@ -210,7 +223,7 @@ func (p *PHY) listen(ctx context.Context) error {
 		p.fill(lost)
 	}
 	p.push(p.rx[:n])
-	p.carrier(p.sense.block(p.rx[:n], p.duration(int64(n))))
+	p.carrier(p.sense.block(p.rx[:n], p.duration(heard)))
 	return nil
 }
 
@@ -221,13 +234,13 @@ func (p *PHY) fill(lost int64) {
 		p.cfg.Modem.Reset()
 		return
 	}
-	for ; lost > 0; lost -= int64(len(p.zeros)) {
-		p.push(p.zeros[:min(lost, int64(len(p.zeros)))])
+	for ; lost > 0; lost -= int64(p.block) {
+		p.push(p.zeros[:min(lost, int64(p.block))*int64(p.channels)])
 	}
 }
 
 func (p *PHY) push(samples []float32) {
-	p.heard += int64(len(samples))
+	p.heard += int64(len(samples) / p.channels)
 	p.cfg.Modem.Push(samples, p.demodulated)
 }
 
@@ -263,8 +276,11 @@ func (p *PHY) ended(ctx context.Context) error {
 	case <-p.closed:
 		return phy.ErrClosed
 	default:
-		return ctx.Err()
 	}
+	if p.unfit != nil {
+		return p.unfit
+	}
+	return ctx.Err()
 }
 
 // streamError is err, unless the stream failed because it was closed.

@@ -231,7 +231,7 @@ func TestBrokenStream(t *testing.T) {
 
 func TestOpenModem(t *testing.T) {
 	_, err := audio.OpenModem("morse", 48000)
-	if want := `profile "morse" does not exist: the profiles are air, cable, fsk, ultra, voice`; err == nil || err.Error() != want {
+	if want := `profile "morse" does not exist: the profiles are air, cable, cable2, fsk, ultra, voice`; err == nil || err.Error() != want {
 		t.Errorf("got %v, want %s", err, want)
 	}
 }

@@ -17,13 +17,20 @@ type Modem struct {
 	Modes   []modem.Mode // by MCS, the most robust first
 	modem.Modulator
 	modem.Demodulator
+
+	channels int
 }
+
+// Channels is how many channels the samples have: 1, or 2 where they are pairs,
+// left and right in turn.
+func (m *Modem) Channels() int { return max(1, m.channels) }
 
 // profile makes the two directions of a modem and its table.
 type profile struct {
 	modulator   func(rate int) (modem.Modulator, error)
 	demodulator func(rate int) (modem.Demodulator, error)
 	modes       func(rate int) []modem.Mode
+	channels    int
 }
 
 var profiles = map[string]profile{
@@ -31,11 +38,13 @@ var profiles = map[string]profile{
 		func(rate int) (modem.Modulator, error) { return fsk.NewModulator(rate) },
 		func(rate int) (modem.Demodulator, error) { return fsk.NewDemodulator(rate) },
 		fsk.Modes,
+		1,
 	},
-	"air":   ofdmProfile("air"),
-	"cable": ofdmProfile("cable"),
-	"ultra": ofdmProfile("ultra"),
-	"voice": ofdmProfile("voice"),
+	"air":    ofdmProfile("air"),
+	"cable":  ofdmProfile("cable"),
+	"cable2": ofdmProfile("cable2"),
+	"ultra":  ofdmProfile("ultra"),
+	"voice":  ofdmProfile("voice"),
 }
 
 func ofdmProfile(name string) profile {
@@ -43,6 +52,7 @@ func ofdmProfile(name string) profile {
 		func(rate int) (modem.Modulator, error) { return ofdm.NewModulator(name, rate) },
 		func(rate int) (modem.Demodulator, error) { return ofdm.NewDemodulator(name, rate) },
 		func(rate int) []modem.Mode { return ofdm.Modes(name, rate) },
+		ofdm.Channels(name),
 	}
 }
 
@@ -71,5 +81,5 @@ func OpenModem(name string, rate int) (*Modem, error) {
 	if err != nil {
 		return nil, fmt.Errorf("profile %s at %d Hz: %w", name, rate, err)
 	}
-	return &Modem{Profile: name, Rate: rate, Modes: p.modes(rate), Modulator: mod, Demodulator: demod}, nil
+	return &Modem{Profile: name, Rate: rate, Modes: p.modes(rate), Modulator: mod, Demodulator: demod, channels: p.channels}, nil
 }

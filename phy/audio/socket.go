@@ -29,8 +29,9 @@ import (
 // Limits of the protocol.
 const (
 	airMagic         = "LSAIR\x01" // the last octet is the version
+	airPairVersion   = 2           // of a hello of two channels
 	MaxAirName       = 64          // octets of a station's name
-	MaxAirBlock      = 4096        // samples of a block
+	MaxAirBlock      = 4096        // samples of a block, of all channels together
 	maxAirRefusal    = 1024        // octets of a refusal's sentence
 	maxAirLatency    = 1 << 20     // samples
 	airBlockHeader   = 8           // octets
@@ -46,19 +47,26 @@ var ErrAirProtocol = errors.New("not the air's protocol")
 // AirHello is a client's first message.
 //
 //	magic "LSAIR" (5) | version 1 (1) | rate, Hz (4) | length of name (1) | name
+//	magic "LSAIR" (5) | version 2 (1) | rate, Hz (4) | length of name (1) | name | channels 2 (1)
 type AirHello struct {
-	Rate int    // samples per second
-	Name string // of the station, 1 to MaxAirName octets
+	Rate     int    // samples per second
+	Name     string // of the station, 1 to MaxAirName octets
+	Channels int    // 2, or 0 for one
 }
 
 // AppendAirHello appends the message to dst. Rate and name are the caller's to
 // check: a name beyond MaxAirName octets is cut.
 func AppendAirHello(dst []byte, h AirHello) []byte {
-	name := h.Name[:min(len(h.Name), MaxAirName)]
+	start, name := len(dst), h.Name[:min(len(h.Name), MaxAirName)]
 	dst = append(dst, airMagic...)
 	dst = binary.LittleEndian.AppendUint32(dst, uint32(h.Rate))
 	dst = append(dst, byte(len(name)))
-	return append(dst, name...)
+	dst = append(dst, name...)
+	if h.Channels == 2 {
+		dst[start+len(airMagic)-1] = airPairVersion
+		dst = append(dst, 2)
+	}
+	return dst
 }
 
 // ReadAirHello reads what AppendAirHello wrote. Errors about its contents wrap
@@ -71,8 +79,9 @@ func ReadAirHello(r io.Reader) (AirHello, error) {
 	if string(head[:len(airMagic)-1]) != airMagic[:len(airMagic)-1] {
 		return AirHello{}, fmt.Errorf("hello: %w: it begins with %q", ErrAirProtocol, head[:len(airMagic)-1])
 	}
-	if v, ours := head[len(airMagic)-1], airMagic[len(airMagic)-1]; v != ours {
-		return AirHello{}, fmt.Errorf("hello: %w: version %d, not %d", ErrAirProtocol, v, ours)
+	version, ours := head[len(airMagic)-1], airMagic[len(airMagic)-1]
+	if version != ours && version != airPairVersion {
+		return AirHello{}, fmt.Errorf("hello: %w: version %d, not %d or %d", ErrAirProtocol, version, ours, airPairVersion)
 	}
 	rate := binary.LittleEndian.Uint32(head[len(airMagic):])
 	length := head[len(head)-1]
@@ -83,7 +92,18 @@ func ReadAirHello(r io.Reader) (AirHello, error) {
 	if _, err := io.ReadFull(r, name); err != nil {
 		return AirHello{}, fmt.Errorf("hello: %w", err)
 	}
-	return AirHello{Rate: int(rate), Name: string(name)}, nil
+	h := AirHello{Rate: int(rate), Name: string(name)}
+	if version == airPairVersion {
+		var channels [1]byte
+		if _, err := io.ReadFull(r, channels[:]); err != nil {
+			return AirHello{}, fmt.Errorf("hello: %w", err)
+		}
+		if channels[0] != 2 {
+			return AirHello{}, fmt.Errorf("hello: %w: %d channels", ErrAirProtocol, channels[0])
+		}
+		h.Channels = 2
+	}
+	return h, nil
 }
 
 // AirWelcome is the air's answer.
@@ -91,7 +111,7 @@ func ReadAirHello(r io.Reader) (AirHello, error) {
 //	accepted: 0 (1) | block (4) | latency in (4) | latency out (4), samples
 //	refused:  1 (1) | length of sentence (2) | sentence, UTF-8
 type AirWelcome struct {
-	Block   int    // samples of a block, 1 to MaxAirBlock
+	Block   int    // samples of a block, of two channels pairs; 1 to MaxAirBlock
 	In, Out int    // Stream.Latency, samples, the queue of one block included in Out
 	Refusal string // why not; then the rest is not set
 }
@@ -148,6 +168,9 @@ func ReadAirWelcome(r io.Reader) (AirWelcome, error) {
 // AppendAirBlock appends a block to dst.
 //
 //	lost (4) | n (4) | n samples, float32
+//
+// Where there are two channels n samples are n/2 pairs, left and right in turn,
+// and lost counts the same way.
 //
 // From the air: lost samples were dropped, then come the others of the block;
 // n is 0 where they are all zero. From a client: lost is 0, and what n lacks of
@@ -248,10 +271,11 @@ const (
 
 // airStream is a station of a simulated air behind a socket.
 type airStream struct {
-	conn    net.Conn
-	rate    int
-	welcome AirWelcome
-	blocks  *AirBlockReader
+	conn     net.Conn
+	rate     int
+	channels int
+	welcome  AirWelcome
+	blocks   *AirBlockReader
 
 	// The reader's own.
 	heard   []float32 // of the last block, not yet read
@@ -279,6 +303,16 @@ type airStream struct {
 // error; the Stream does not reconnect. After Close Read and Write fail with
 // net.ErrClosed.
 func DialAir(ctx context.Context, path, name string, rate int) (Stream, error) {
+	return dialAir(ctx, path, AirHello{Rate: rate, Name: name})
+}
+
+// DialPairAir is DialAir for an air of two channels.
+func DialPairAir(ctx context.Context, path, name string, rate int) (Stream, error) {
+	return dialAir(ctx, path, AirHello{Rate: rate, Name: name, Channels: 2})
+}
+
+func dialAir(ctx context.Context, path string, hello AirHello) (Stream, error) {
+	name := hello.Name
 	if name == "" || len(name) > MaxAirName {
 		return nil, fmt.Errorf("air %s: a station's name has 1 to %d octets, not %d", path, MaxAirName, len(name))
 	}
@@ -290,7 +324,7 @@ func DialAir(ctx context.Context, path, name string, rate int) (Stream, error) {
 		return nil, fmt.Errorf("air %s: %w", path, err)
 	}
 	stop := context.AfterFunc(ctx, func() { conn.Close() })
-	s, err := joinAir(conn, AirHello{Rate: rate, Name: name})
+	s, err := joinAir(conn, hello)
 	if !stop() && ctx.Err() != nil {
 		err = ctx.Err()
 	}
@@ -314,13 +348,18 @@ func joinAir(conn net.Conn, hello AirHello) (*airStream, error) {
 	if welcome.Refusal != "" {
 		return nil, errors.New(welcome.Refusal)
 	}
+	channels := max(1, hello.Channels)
+	if size := channels * welcome.Block; size > MaxAirBlock {
+		return nil, fmt.Errorf("welcome: %w: blocks of %d samples", ErrAirProtocol, size)
+	}
 	s := &airStream{
-		conn:    conn,
-		rate:    hello.Rate,
-		welcome: welcome,
-		blocks:  NewAirBlockReader(r, welcome.Block),
-		queue:   make([]float32, 0, welcome.Block),
-		wait:    airGuess,
+		conn:     conn,
+		rate:     hello.Rate,
+		channels: channels,
+		welcome:  welcome,
+		blocks:   NewAirBlockReader(r, channels*welcome.Block),
+		queue:    make([]float32, 0, channels*welcome.Block),
+		wait:     airGuess,
 	}
 	s.changed.L = &s.mu
 	s.grace = time.AfterFunc(s.wait, func() {
@@ -332,6 +371,9 @@ func joinAir(conn net.Conn, hello AirHello) (*airStream, error) {
 	s.grace.Stop()
 	return s, nil
 }
+
+// Channels implements Channeled.
+func (s *airStream) Channels() int { return s.channels }
 
 // Latency implements Stream.
 func (s *airStream) Latency() (in, out time.Duration) {
@@ -368,7 +410,7 @@ func (s *airStream) exchange() (lost int, err error) {
 		return 0, err
 	}
 	s.heard, lost, err = s.blocks.Read(true)
-	return lost, err
+	return lost / s.channels, err
 }
 
 // take moves a block from the queue to taken. In the middle of a burst it

@@ -22,6 +22,7 @@ func TestAirMessages(t *testing.T) {
 		want string
 	}{
 		{"hello", AppendAirHello(nil, AirHello{Rate: 48000, Name: "alice"}), "LSAIR\x01\x80\xbb\x00\x00\x05alice"},
+		{"hello of two channels", AppendAirHello(nil, AirHello{Rate: 48000, Name: "alice", Channels: 2}), "LSAIR\x02\x80\xbb\x00\x00\x05alice\x02"},
 		{"welcome", AppendAirWelcome(nil, AirWelcome{Block: 480, In: 480, Out: 960}), "\x00\xe0\x01\x00\x00\xe0\x01\x00\x00\xc0\x03\x00\x00"},
 		{"refusal", AppendAirWelcome(nil, AirWelcome{Refusal: "taken"}), "\x01\x05\x00taken"},
 		{"silence", AppendAirBlock(nil, make([]float32, 480), 0), "\x00\x00\x00\x00\x00\x00\x00\x00"},
@@ -162,6 +163,9 @@ func FuzzAirHello(f *testing.F) {
 	f.Add(AppendAirHello(nil, AirHello{Rate: 48000, Name: "alice"}))
 	f.Add([]byte("LSAIR\x01\x00\x00\x00\x00\x00"))
 	f.Add([]byte("LSAIR\x02\x80\xbb\x00\x00\x01x"))
+	f.Add([]byte("LSAIR\x02\x80\xbb\x00\x00\x01x\x02"))
+	f.Add([]byte("LSAIR\x02\x80\xbb\x00\x00\x01x\x03"))
+	f.Add([]byte("LSAIR\x03\x80\xbb\x00\x00\x01x\x02"))
 	f.Fuzz(func(t *testing.T, in []byte) {
 		h, err := ReadAirHello(bytes.NewReader(in))
 		if err != nil {

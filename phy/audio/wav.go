@@ -25,12 +25,13 @@ var ErrWAV = errors.New("WAV file cannot be read")
 // says.
 var ErrTruncated = errors.New("file is truncated")
 
-// MaxWAVSamples is how many samples a WAVWriter can announce: the RIFF size, an
-// unsigned 32-bit count of octets, includes 36 octets of header. At 48 kHz these
-// are 12.4 hours.
+// MaxWAVSamples is how many samples, of all channels together, a WAVWriter can
+// announce: the RIFF size, an unsigned 32-bit count of octets, includes 36 octets
+// of header. At 48 kHz and one channel these are 12.4 hours.
 const MaxWAVSamples = (math.MaxUint32 - 36) / 2
 
-// WAVOctets is the size of the file that a WAVWriter makes of samples.
+// WAVOctets is the size of the file that a WAVWriter makes of samples, those of
+// all channels together.
 func WAVOctets(samples int64) int64 { return 44 + 2*samples }
 
 const (
@@ -58,11 +59,13 @@ func unknown(size int64) bool {
 // Stereo becomes the mean of its channels. Choosing the louder one would need
 // the whole file first or a switch in the middle of a burst. The mean costs a
 // recording with one silent channel 6 dB of level but nothing of its SNR; only
-// channels of opposite polarity, a balanced lead recorded as stereo, cancel.
+// channels of opposite polarity, a balanced lead recorded as stereo, cancel. A
+// modem of two channels sets Pairs instead.
 type WAVReader struct {
 	Rate     int    // samples per second and channel
 	Channels int    // 1 or 2
 	Encoding string // for people: "16-bit PCM", "32-bit float"
+	Pairs    bool   // give out the channels of stereo in turn, left and right; set before the first Read, which then wants room for whole pairs
 
 	r       io.Reader
 	octets  int   // of one channel's sample
@@ -159,8 +162,8 @@ func (w *WAVReader) format(c []byte) error {
 	return nil
 }
 
-// Samples is the number of samples that the header announces, -1 if it does not
-// say.
+// Samples is the number of samples, of stereo pairs of them, that the header
+// announces, -1 if it does not say.
 func (w *WAVReader) Samples() int64 {
 	if w.endless {
 		return -1
@@ -169,10 +172,15 @@ func (w *WAVReader) Samples() int64 {
 }
 
 // Read fills p with samples, full scale ±1, until the file ends: io.EOF. Samples
-// that are no finite number read as 0. After an error it returns the same again.
+// that are no finite number read as 0. n counts values, two for a pair. After an
+// error it returns the same again.
 func (w *WAVReader) Read(p []float32) (n int, err error) {
-	for n < len(p) && w.err == nil {
-		n += w.some(p[n:])
+	each := 1
+	if w.Pairs {
+		each = w.Channels
+	}
+	for n+each <= len(p) && w.err == nil {
+		n += each * w.some(p[n:], each)
 	}
 	if n == 0 && len(p) > 0 {
 		return 0, w.err
@@ -180,10 +188,11 @@ func (w *WAVReader) Read(p []float32) (n int, err error) {
 	return n, nil
 }
 
-// some decodes up to one buffer.
-func (w *WAVReader) some(p []float32) int {
+// some decodes up to one buffer, giving out so many values of each frame, and
+// returns how many frames these were.
+func (w *WAVReader) some(p []float32, each int) int {
 	size := w.frame()
-	want := min(len(p), wavBlock) * size
+	want := min(len(p)/each, wavBlock) * size
 	if !w.endless {
 		want = int(min(int64(want), w.left/int64(size)*int64(size)))
 		if want == 0 {
@@ -202,22 +211,26 @@ func (w *WAVReader) some(p []float32) int {
 	}
 	frames := got / size
 	for i := range frames {
-		w.decode(&p[i], w.buf[i*size:(i+1)*size])
+		w.decode(p[i*each:(i+1)*each], w.buf[i*size:(i+1)*size])
 	}
 	return frames
 }
 
-// decode writes the mean of one frame's channels.
-func (w *WAVReader) decode(dst *float32, frame []byte) {
-	var sum float64
-	for ; len(frame) > 0; frame = frame[w.octets:] {
-		sum += w.sample(frame)
+// decode writes one frame: its channels, or their mean.
+func (w *WAVReader) decode(dst []float32, frame []byte) {
+	share := len(frame) / len(dst)
+	for i := range dst {
+		var sum float64
+		part := frame[i*share : (i+1)*share]
+		for ; len(part) > 0; part = part[w.octets:] {
+			sum += w.sample(part)
+		}
+		sum *= float64(len(dst)) / float64(w.Channels)
+		if !(math.Abs(sum) <= math.MaxFloat32) {
+			sum = 0
+		}
+		dst[i] = float32(sum)
 	}
-	sum /= float64(w.Channels)
-	if !(math.Abs(sum) <= math.MaxFloat32) {
-		sum = 0
-	}
-	*dst = float32(sum)
 }
 
 // sample decodes one channel's sample.
@@ -257,17 +270,31 @@ func (w *WAVReader) broken(err error, where string) error {
 // ended tells whether a read failed because there is no more.
 func ended(err error) bool { return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) }
 
-// WAVWriter writes 16-bit PCM mono. The length is given first, so that the
+// WAVWriter writes 16-bit PCM, mono or stereo. The length is given first, so that the
 // header is right in a pipe too.
 type WAVWriter struct {
 	w    io.Writer
-	left int64 // samples that were announced and not yet written
+	left int64 // samples of all channels that were announced and not yet written
 	buf  []byte
 }
 
-// NewWAVWriter writes the header of a file of exactly the given number of
+// NewWAVWriter writes the header of a mono file of exactly the given number of
 // samples, at most MaxWAVSamples, at rate samples per second.
 func NewWAVWriter(w io.Writer, rate int, samples int64) (*WAVWriter, error) {
+	return newWAVWriter(w, rate, 1, samples)
+}
+
+// NewPairWAVWriter writes the header of a stereo file of exactly the given number
+// of pairs of samples, at most MaxWAVSamples/2, at rate pairs per second. Write
+// then takes left and right in turn.
+func NewPairWAVWriter(w io.Writer, rate int, pairs int64) (*WAVWriter, error) {
+	if pairs > MaxWAVSamples/2 {
+		return nil, fmt.Errorf("writing the WAV file: %d pairs of samples: the format holds 0 to %d", pairs, int64(MaxWAVSamples/2))
+	}
+	return newWAVWriter(w, rate, 2, 2*pairs)
+}
+
+func newWAVWriter(w io.Writer, rate, channels int, samples int64) (*WAVWriter, error) {
 	if samples < 0 || samples > MaxWAVSamples {
 		return nil, fmt.Errorf("writing the WAV file: %d samples: the format holds 0 to %d", samples, int64(MaxWAVSamples))
 	}
@@ -275,10 +302,10 @@ func NewWAVWriter(w io.Writer, rate int, samples int64) (*WAVWriter, error) {
 	h := append(le.AppendUint32([]byte("RIFF"), 36+size), "WAVEfmt "...)
 	h = le.AppendUint32(h, 16)
 	h = le.AppendUint16(h, formatPCM)
-	h = le.AppendUint16(h, 1)
+	h = le.AppendUint16(h, uint16(channels))
 	h = le.AppendUint32(h, uint32(rate))
-	h = le.AppendUint32(h, uint32(2*rate))
-	h = le.AppendUint16(h, 2)
+	h = le.AppendUint32(h, uint32(2*channels*rate))
+	h = le.AppendUint16(h, uint16(2*channels))
 	h = le.AppendUint16(h, 16)
 	h = le.AppendUint32(append(h, "data"...), size)
 	if _, err := w.Write(h); err != nil {
