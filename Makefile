@@ -6,7 +6,7 @@ GOFILES := $(shell git ls-files '*.go' 2>/dev/null)
 RACE    := ./cmd/... ./link/... ./phy/... ./sims/... ./tun/...
 
 .DEFAULT_GOAL := help
-.PHONY: help demo build test race fuzz bench lint cover netns golden fmt clean
+.PHONY: help demo build test race fuzz bench lint cover netns netns-long golden fmt clean
 
 help: ## this menu
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 10
@@ -33,6 +33,10 @@ race: ## the tests of everything concurrent under the race detector
 netns: build ## the tests with two real daemons in network namespaces, with what they measured
 	@.ci/setup test
 	go test -v -run 'Demo|Loss|Medium|Broadcast|UpDown' -parallel 8 -timeout 20m ./cmd/lightsong
+
+netns-long: build ## what takes minutes: the kernel's TCP and ping beside it, with and without the link's queues
+	@.ci/setup test
+	go test -v -tags netnslong -run 'PingUnderTCP' -timeout 60m ./cmd/lightsong
 
 FUZZTIME ?= 30s
 fuzz: ## every fuzz target for FUZZTIME (30s), two at a time

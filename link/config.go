@@ -50,6 +50,7 @@ type Config struct {
 	MaxBurst    time.Duration // airtime of a burst; default 2 s
 	MaxExchange time.Duration // until a station contends for the medium again; default 3 s
 	QueueOctets int           // of packets waiting or not yet acknowledged; default 64 KiB
+	Queue       Discipline    // default FQCoDel
 }
 
 // withDefaults fills in the zero values and checks the rest. Errors wrap
@@ -85,6 +86,8 @@ func (c Config) withDefaults() (Config, error) {
 		return fault("the PHY carries %d frames and %d octets of control: the link needs 2 and %d", c.Caps.MaxFrames, c.Caps.MaxControl, minControl)
 	case c.MaxBurst < 0 || c.MaxExchange < 0:
 		return fault("a negative time")
+	case c.Queue > FIFO:
+		return fault("queue discipline %d", c.Queue)
 	case c.QueueOctets < c.MTU:
 		return fault("queue of %d octets: must hold a packet of %d", c.QueueOctets, c.MTU)
 	}

@@ -44,6 +44,7 @@ const (
 	flagStranger             // no beacon of dst was read yet: one is wanted soon
 	flagReport               // a report follows
 	flagHeard                // in the report: newest is valid
+	flagResync               // in the report: headers could not be decompressed, full ones are wanted
 
 	knownFlags = 1<<iota - 1
 )
@@ -141,7 +142,7 @@ func (c *control) parse(p []byte) bool {
 	}
 	p = p[headOctets:]
 	if c.flags&flagReport == 0 {
-		return len(p) == 0 && c.flags&flagHeard == 0
+		return len(p) == 0 && c.flags&(flagHeard|flagResync) == 0
 	}
 	if len(p) < reportOctets || c.kind != unicast {
 		return false

@@ -2,13 +2,13 @@
 // stations that share one medium, over bursts that may be lost, with frames that
 // may be lost within them.
 //
-//	host ─ EnqueuePacket ─▶ route ─▶ flow queues ─▶ fragments ─▶ frames ─▶ parity ─┐
-//	       packet.go        peer.go   packet.go      send.go               rate.go  │ NextBurst, access.go
-//	                                                                               ▼
-//	                             acknowledgements, repetition ◀─ reports         phy.PHY
-//	                                                                               │
-//	host ◀─ NextPacket ─ order ◀─ reassembly ◀─ fragments ◀─ repair ◀─ frames ◀─────┘ HandleEvent
-//	                     receive.go
+//	host ─ EnqueuePacket ─▶ route ─▶ flow queues ─▶ headers ─▶ fragments ─▶ frames ─▶ parity ─┐
+//	       packet.go        peer.go   queue.go       header/    send.go               rate.go  │ NextBurst, access.go
+//	                                                                                          ▼
+//	                                        acknowledgements, repetition ◀─ reports         phy.PHY
+//	                                                                                          │
+//	host ◀─ NextPacket ─ headers ◀─ order ◀─ reassembly ◀─ fragments ◀─ repair ◀─ frames ◀─────┘ HandleEvent
+//	                     header/    receive.go
 //
 // Engine is the whole protocol as a machine without I/O: its methods take the
 // time, and it owns no goroutine, clock or descriptor. Runner (run.go) gives it
@@ -16,7 +16,8 @@
 //
 // The other rooms: control.go and fragment.go are the wire format
 // (docs/wire-link.md), access.go says when a station may send, discover.go who
-// is there, rate.go in which mode and with how much parity.
+// is there, rate.go in which mode and with how much parity. codel.go decides when
+// a queue is too long, segment.go which TCP segments others make needless.
 //
 // The package never knows a device, a waveform or the host's network
 // configuration; it neither encrypts nor authenticates. What arrives from the

@@ -1,6 +1,7 @@
 package link
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/klauspost/reedsolomon"
 
+	"lightsong/link/header"
 	"lightsong/phy"
 )
 
@@ -55,23 +57,27 @@ type Engine struct {
 	serial  uint64 // of packets taken from the host
 	queued  QueueStats
 	out     [][]byte // packets for the host
-	outSize int      // octets
-	rxSize  int      // octets of packets received in part
+	taken   int      // of out, by the host
+	pool    pool
+	outSize int // octets
+	rxSize  int // octets of packets received in part
 
 	access   access
 	beacons  beacons
 	maintain time.Time
 
 	// The burst that is being sent, and what it is made of.
-	current current
-	control control
-	block   []byte
-	store   []byte
-	frames  [][]byte
-	probe   phy.Burst
-	zeros   []byte
-	codes   map[[2]int]reedsolomon.Encoder
-	shards  [][]byte
+	current  current
+	control  control
+	incoming control // of the burst that is being read
+	block    []byte
+	store    []byte
+	tail     tail
+	frames   [][]byte
+	probe    phy.Burst
+	zeros    []byte
+	codes    map[[2]int]reedsolomon.Encoder
+	shards   [][]byte
 
 	stats Stats // the counters only
 }
@@ -87,7 +93,7 @@ func New(cfg Config, now time.Time) (*Engine, error) {
 		modes:    newModes(cfg.Caps.Modes),
 		random:   rand.New(rand.NewPCG(cfg.Seed, uint64(cfg.Epoch)<<32|uint64(fnv(fnvBasis, []byte(cfg.Name))))),
 		address:  cfg.Address,
-		all:      &peer{address: broadcast, tx: newTransmission(nil)},
+		all:      &peer{address: broadcast, tx: newTransmission(nil), headers: header.NewCompressor(false)},
 		learned:  map[netip.Addr]learned{},
 		codes:    map[[2]int]reedsolomon.Encoder{},
 		maintain: now.Add(maintenance),
@@ -100,6 +106,7 @@ func New(cfg Config, now time.Time) (*Engine, error) {
 		longest = max(longest, m.FrameOctets)
 	}
 	e.zeros = make([]byte, longest)
+	e.all.pool = &e.pool
 	e.startAccess(now)
 	e.startBeacons(now)
 	return e, nil
@@ -118,29 +125,36 @@ func (e *Engine) EnqueuePacket(now time.Time, pkt []byte) error {
 		e.stats.Packets.Dropped.Invalid++
 		return fmt.Errorf("%w: %d octets exceed the MTU of %d", ErrPacket, len(pkt), e.cfg.MTU)
 	}
-	if e.queued.Octets+len(pkt) > e.cfg.QueueOctets {
+	if e.queued.Octets+len(pkt) > e.cfg.QueueOctets && (!e.roomy(len(pkt)) || !e.makeRoom(len(pkt))) {
 		e.stats.Packets.Dropped.QueueFull++
 		return ErrQueueFull
 	}
 	e.stats.Packets.In++
 	e.stats.Packets.InOctets += uint64(len(pkt))
 	e.serial++
-	e.tryHeld() // what came earlier goes first
-	e.route(&packet{data: slices.Clone(pkt), tcp: h.proto == protoTCP, born: now, serial: e.serial})
+	e.tryHeld(now) // what came earlier goes first
+	p := e.pool.packet()
+	p.data = append(e.pool.buffer(len(pkt)), pkt...)
+	p.tcp, p.born, p.serial = h.proto == protoTCP, now, e.serial
+	e.route(now, p)
 	return nil
 }
 
-// CanEnqueue tells whether the queue has room for a packet of any length.
-func (e *Engine) CanEnqueue() bool { return e.queued.Octets+e.cfg.MTU <= e.cfg.QueueOctets }
+// CanEnqueue tells whether the queue has room for a packet of any length, or makes
+// it by dropping one of the longest flow (FQCoDel).
+func (e *Engine) CanEnqueue() bool {
+	return e.queued.Octets+e.cfg.MTU <= e.cfg.QueueOctets || e.roomy(e.cfg.MTU)
+}
 
 // NextPacket copies the next packet for the host to dst, which should have room
 // for MaxMTU octets; one that is longer than dst is dropped.
 func (e *Engine) NextPacket(dst []byte) (n int, ok bool) {
-	for len(e.out) > 0 {
-		pkt := e.out[0]
-		e.out[0] = nil
-		e.out = e.out[1:]
+	for e.taken < len(e.out) {
+		pkt := e.out[e.taken]
+		e.out[e.taken] = nil
+		e.taken++
 		e.outSize -= len(pkt)
+		e.pool.freeBuffer(pkt)
 		if len(pkt) > len(dst) {
 			e.stats.Packets.Dropped.Overflow++
 			continue
@@ -149,7 +163,7 @@ func (e *Engine) NextPacket(dst []byte) (n int, ok bool) {
 		e.stats.Packets.OutOctets += uint64(len(pkt))
 		return copy(dst, pkt), true
 	}
-	e.out = nil
+	e.out, e.taken = e.out[:0], 0
 	return 0, false
 }
 
@@ -161,9 +175,12 @@ func (e *Engine) Up() bool {
 // Stats is a snapshot that shares nothing with the Engine.
 func (e *Engine) Stats() Stats {
 	s := e.stats
-	s.Station, s.Address, s.Epoch, s.Up, s.Queue = e.cfg.Name, e.address, e.cfg.Epoch, e.Up(), e.queued
+	s.Station, s.Address, s.Epoch, s.Up = e.cfg.Name, e.address, e.cfg.Epoch, e.Up()
+	s.Queue.Packets, s.Queue.Octets = e.queued.Packets, e.queued.Octets
+	s.Headers.addCompressor(e.all.headers)
 	s.Peers = make([]PeerStats, 0, len(e.peers))
 	for _, p := range e.peers {
+		s.Headers.addCompressor(p.headers)
 		t := p.stats
 		t.Name, t.Address, t.Addresses, t.State, t.LastHeard = p.name, p.address, append([]netip.Prefix{}, p.prefixes...), p.state, p.heard
 		t.SNR, t.SNRThere = finite(p.rx.snr), finite(p.tx.snr)
@@ -173,6 +190,10 @@ func (e *Engine) Stats() Stats {
 			t.MCSIn = uint8(e.modes[i].MCS)
 		}
 		t.RTT, t.Loss, t.LossThere = p.rtt, p.rx.loss, p.tx.loss
+		for _, f := range p.flows {
+			t.Queue.Packets += len(f.packets)
+		}
+		t.Queue.Octets, t.Queue.Flows, t.Queue.Target = p.waiting, len(p.flows), p.pace(e.rate(p), e.cfg.MTU).target
 		s.Peers = append(s.Peers, t)
 	}
 	return s
@@ -187,16 +208,16 @@ func finite(v float64) *float64 {
 }
 
 // route puts a packet of the host into the queue of its station, or of all.
-func (e *Engine) route(pkt *packet) {
+func (e *Engine) route(now time.Time, pkt *packet) {
 	h, _ := parseIP(pkt.data)
 	if e.isBroadcast(h.dst) {
-		e.enqueue(e.all, h.flow, pkt)
+		e.enqueue(now, e.all, &h, pkt)
 		return
 	}
 	p, hold := e.wayTo(h.dst)
 	switch {
 	case p != nil:
-		e.enqueue(p, h.flow, pkt)
+		e.enqueue(now, p, &h, pkt)
 	case hold && len(e.held) < maxHeldPackets:
 		e.held = append(e.held, pkt)
 		e.queued.Packets++
@@ -206,17 +227,8 @@ func (e *Engine) route(pkt *packet) {
 	}
 }
 
-func (e *Engine) enqueue(p *peer, key uint32, pkt *packet) {
-	pkt.flow = p.flow(key)
-	pkt.flow.packets = append(pkt.flow.packets, pkt)
-	pkt.todo = pkt.todo.add(0, pkt.size())
-	p.activate(pkt.flow)
-	e.queued.Packets++
-	e.queued.Octets += len(pkt.data)
-}
-
 // tryHeld looks for a way for the packets that had none.
-func (e *Engine) tryHeld() {
+func (e *Engine) tryHeld(now time.Time) {
 	if len(e.held) == 0 {
 		return
 	}
@@ -225,25 +237,39 @@ func (e *Engine) tryHeld() {
 	for _, pkt := range held {
 		e.queued.Packets--
 		e.queued.Octets -= len(pkt.data)
-		e.route(pkt)
+		e.route(now, pkt)
 	}
 }
 
 // finish ends a packet's life: acknowledged, or dropped.
 func (e *Engine) finish(p *peer, pkt *packet) {
+	if !pkt.numbered {
+		p.leave(pkt)
+	}
 	pkt.done = true
-	pkt.todo, pkt.acked = nil, nil
+	pkt.todo, pkt.acked = pkt.todo[:0], pkt.acked[:0]
 	e.queued.Packets--
 	e.queued.Octets -= len(pkt.data)
-	pkt.data = nil
 	p.forget(pkt)
+	e.freeData(pkt)
+	if pkt.refs == 0 {
+		e.pool.freePacket(pkt)
+	}
+}
+
+// freeData gives up what a packet contains.
+func (e *Engine) freeData(pkt *packet) {
+	e.pool.freeBuffer(pkt.data)
+	e.pool.freeBuffer(pkt.wire)
+	pkt.data, pkt.wire = nil, nil
 }
 
 // giveUp turns a numbered packet into a void, which is acknowledged like any
 // other, so that the order behind it does not stall.
 func (e *Engine) giveUp(p *peer, pkt *packet) {
 	e.queued.Octets -= len(pkt.data)
-	pkt.data, pkt.void, pkt.acked = nil, true, nil
+	e.freeData(pkt)
+	pkt.void, pkt.acked = true, pkt.acked[:0]
 	pkt.todo = pkt.todo[:0].add(0, pkt.size())
 	p.activate(pkt.flow)
 }
@@ -287,7 +313,7 @@ func (e *Engine) tick(now time.Time) {
 		}
 	}
 	for _, p := range gone {
-		e.removePeer(p)
+		e.removePeer(now, p)
 	}
 }
 
@@ -338,10 +364,19 @@ func earlier(at time.Time, valid bool, t time.Time) time.Time {
 	return t
 }
 
-// give queues a packet for the host.
-func (e *Engine) give(now time.Time, p *peer, pkt []byte) {
+// give decompresses a packet and queues it for the host.
+func (e *Engine) give(now time.Time, p *peer, in *inbox, wire []byte) {
+	pkt, err := in.headers.Decompress(e.pool.buffer(len(wire)+header.MaxSaving), wire)
+	if errors.Is(err, header.ErrContext) {
+		e.stats.Headers.Lost++
+		in.lost = in == &p.in
+		return
+	}
+	if err == nil && header.SetsContext(wire) {
+		in.lost = false
+	}
 	h, ok := parseIP(pkt)
-	if !ok {
+	if err != nil || !ok || len(pkt) > MaxMTU {
 		e.stats.Hostile.Malformed++
 		return
 	}

@@ -793,7 +793,8 @@ func TestChaos(t *testing.T) {
 			for _, n := range m.nodes {
 				for _, p := range n.got {
 					port, number := numberOf(p)
-					if !bytes.Equal(p[32:], udp(n.addr, n.addr, port, number, len(p))[32:]) {
+					from, to := netip.AddrFrom4([4]byte(p[12:16])), netip.AddrFrom4([4]byte(p[16:20]))
+					if !bytes.Equal(p, ipv4(p[9], from, to, port, number, len(p))) {
 						t.Fatalf("seed %d: %s: packet %d was changed", seed, n.name, number)
 					}
 					if delivered[n] == nil {

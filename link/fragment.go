@@ -18,6 +18,9 @@ const (
 // between two stations.
 const window = 1024
 
+// maxWire is the most octets that are sent for a packet: compression may add one.
+const maxWire = MaxMTU + 1
+
 // fragment is a piece of a packet, several of which share a frame. One that is
 // first and last and empty is a void: it takes the place of a packet that was
 // given up.
@@ -120,7 +123,7 @@ func nextFragment(p []byte) (f fragment, rest []byte, done, ok bool) {
 		n, p = int(binary.BigEndian.Uint16(p)), p[2:]
 	}
 	void := f.first && f.last && n == 0
-	if n > len(p) || f.pred >= window || f.offset+n > MaxMTU || n == 0 && !void || !f.first && f.offset == 0 {
+	if n > len(p) || f.pred >= window || f.offset+n > maxWire || n == 0 && !void || !f.first && f.offset == 0 {
 		return f, nil, false, false
 	}
 	f.body = p[:n]

@@ -55,6 +55,7 @@ type node struct {
 	txFrom  time.Time // own transmission, as the own receiver is deaf then
 	txUntil time.Time
 	observe func(now time.Time, b *phy.Burst)
+	deliver func(pkt []byte) // takes packets for the host instead of got, a little later
 	airtime time.Duration
 }
 
@@ -76,6 +77,7 @@ type medium struct {
 	nodes   []*node
 	table   []phy.Mode
 	duplex  bool
+	cost    time.Duration // of a burst without content; 0: modelAirtime's
 	latency time.Duration // of each station's output and input buffer
 
 	frameLoss   float64
@@ -138,6 +140,18 @@ func (m *medium) add(name string, edit func(*Config)) *node {
 	return n
 }
 
+// airtime is modelAirtime, or that of a modem whose control block takes cost.
+func (m *medium) airtime(b *phy.Burst) time.Duration {
+	if m.cost == 0 {
+		return modelAirtime(m.table)(b)
+	}
+	seconds := m.cost.Seconds()
+	for _, f := range b.Frames {
+		seconds += float64(len(f)+4) * 8 / m.table[b.MCS].NetBPS
+	}
+	return time.Duration(seconds * float64(time.Second))
+}
+
 func (m *medium) newEngine(n *node, edit func(*Config)) *Engine {
 	m.t.Helper()
 	cfg := Config{
@@ -146,7 +160,8 @@ func (m *medium) newEngine(n *node, edit func(*Config)) *Engine {
 		Seed:     m.random.Uint64(),
 		Epoch:    uint16(m.random.Uint32()),
 		Caps:     phy.Caps{Modes: m.table, FullDuplex: m.duplex, Turnaround: 4 * m.latency, MaxFrames: 255, MaxControl: 63},
-		Airtime:  modelAirtime(m.table),
+		Airtime:  m.airtime,
+		Queue:    FQ, // these tests count every packet; queue_test.go has CoDel's
 	}
 	if edit != nil {
 		edit(&cfg)
@@ -196,7 +211,11 @@ func (m *medium) settle(n *node) {
 		if !ok {
 			break
 		}
-		n.got = append(n.got, bytes.Clone(buf[:size]))
+		if pkt := bytes.Clone(buf[:size]); n.deliver != nil {
+			m.after(time.Millisecond, func() { n.deliver(pkt) })
+		} else {
+			n.got = append(n.got, pkt)
+		}
 	}
 	for len(n.queue) > 0 && n.engine.CanEnqueue() {
 		pkt := n.queue[0]
@@ -222,7 +241,7 @@ func (m *medium) settle(n *node) {
 		n.observe(m.now, &a.burst)
 	}
 	e := n.engine
-	d := modelAirtime(m.table)(&b)
+	d := m.airtime(&b)
 	n.airtime += d
 	m.maximum = max(m.maximum, d)
 	m.bursts++
@@ -398,8 +417,15 @@ func udp(from, to netip.Addr, port uint16, number, size int) []byte {
 	return ipv4(protoUDP, from, to, port, number, size)
 }
 
+// ipv4 is a packet that differs from all others by port and number; its lengths
+// and checksums are right, so that its header is compressed. TCP has at least one
+// octet of data: every packet counts.
 func ipv4(proto uint8, from, to netip.Addr, port uint16, number, size int) []byte {
-	p := make([]byte, max(size, 32))
+	least := 32
+	if proto == protoTCP {
+		least = 41
+	}
+	p := make([]byte, max(size, least))
 	p[0], p[8], p[9] = 0x45, 64, proto
 	binary.BigEndian.PutUint16(p[2:], uint16(len(p)))
 	copy(p[12:], from.AsSlice())
@@ -411,7 +437,28 @@ func ipv4(proto uint8, from, to netip.Addr, port uint16, number, size int) []byt
 	for i := 32; i < len(p); i++ {
 		p[i] = byte(r.Uint32())
 	}
+	at := 26 // of the transport's checksum
+	if proto == protoTCP {
+		binary.BigEndian.PutUint32(p[24:], uint32(number)<<14)
+		copy(p[32:], []byte{0x50, tcpACK, 1, 0xf5, 0, 0, 0, 0})
+		at = 36
+	} else {
+		binary.BigEndian.PutUint16(p[24:], uint16(len(p)-20))
+	}
+	binary.BigEndian.PutUint16(p[10:], ^internetSum(0, p[:20]))
+	binary.BigEndian.PutUint16(p[at:], ^internetSum(uint32(proto)+uint32(len(p)-20), p[12:]))
 	return p
+}
+
+// internetSum is RFC 1071's.
+func internetSum(s uint32, p []byte) uint16 {
+	for i, b := range p {
+		s += uint32(b) << (8 * (1 - i&1))
+	}
+	for s > 0xffff {
+		s = s>>16 + s&0xffff
+	}
+	return uint16(s)
 }
 
 // number of a packet made by udp, and its port.

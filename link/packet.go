@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"net/netip"
 	"time"
+
+	"lightsong/link/header"
 )
 
 // Protocol numbers of IANA that decide about flows and persistence.
@@ -21,17 +23,17 @@ const (
 	protoSCTP     = 132
 )
 
-// header is what the link needs to know of an IP packet.
-type header struct {
+// ipHeader is what the link needs to know of an IP packet.
+type ipHeader struct {
 	src, dst netip.Addr
 	proto    uint8
 	flow     uint32 // hash of addresses, protocol and ports or ICMP identifier
+	payload  []byte // behind the IP header; nil of a fragment
 }
 
 // parseIP reads the header of an IPv4 or IPv6 packet; ok is false when p is
 // neither or is shorter than it says.
-func parseIP(p []byte) (h header, ok bool) {
-	var payload []byte
+func parseIP(p []byte) (h ipHeader, ok bool) {
 	if len(p) < 1 {
 		return h, false
 	}
@@ -47,18 +49,18 @@ func parseIP(p []byte) (h header, ok bool) {
 		h.src, h.dst = netip.AddrFrom4([4]byte(p[12:16])), netip.AddrFrom4([4]byte(p[16:20]))
 		h.proto = p[9]
 		if binary.BigEndian.Uint16(p[6:])&0x3fff == 0 { // no fragment: it has ports
-			payload = p[head:total]
+			h.payload = p[head:total]
 		}
 	case 6:
 		if len(p) < 40 || 40+int(binary.BigEndian.Uint16(p[4:])) > len(p) {
 			return h, false
 		}
 		h.src, h.dst = netip.AddrFrom16([16]byte(p[8:24])), netip.AddrFrom16([16]byte(p[24:40]))
-		h.proto, payload = skipExtensions(p[6], p[40:])
+		h.proto, h.payload = skipExtensions(p[6], p[40:])
 	default:
 		return h, false
 	}
-	h.flow = flowHash(p, h.proto, payload)
+	h.flow = flowHash(p, h.proto, h.payload)
 	return h, true
 }
 
@@ -132,10 +134,16 @@ const (
 
 // packet is one on its way out.
 type packet struct {
-	data   []byte // nil for a void
-	flow   *flow
-	tcp    bool
-	serial uint64 // order of arrival
+	data    []byte // nil for a void
+	wire    []byte // what is sent for it, once it is numbered: its header is compressed then
+	ref     header.Ref
+	expect  int // octets of wire, before it is there
+	flow    *flow
+	tcp     bool
+	segment segment // with tcp
+	refs    int     // who else holds it: the list of those alive, pieces, its successor or flow
+	serial  uint64  // order of arrival
+	judged  time.Time
 
 	born   time.Time // EnqueuePacket
 	first  time.Time // first transmission; zero before
@@ -152,15 +160,21 @@ type packet struct {
 }
 
 // size in octets for the purposes of todo and acked; a void has one that is not
-// on the medium.
-func (p *packet) size() int { return max(1, len(p.data)) }
+// on the medium. Before a packet is numbered it is an estimate.
+func (p *packet) size() int {
+	if p.numbered {
+		return max(1, len(p.wire))
+	}
+	return max(1, p.expect)
+}
 
 // predecessor is the packet of the same flow that the receiver must have dealt
 // with first, or nil. A packet that is acknowledged but waits there for its own
 // predecessor is one.
-func (p *packet) predecessor() *packet {
-	if p.pred != nil && p.pred.done && p.pred.predecessor() == nil {
+func (l *pool) predecessor(p *packet) *packet {
+	if q := p.pred; q != nil && q.done && l.predecessor(q) == nil {
 		p.pred = nil
+		l.drop(q)
 	}
 	return p.pred
 }
@@ -176,129 +190,4 @@ func (p *packet) expired(now time.Time) bool {
 	}
 	age := now.Sub(p.first)
 	return age >= persistMost*persist || age >= persist && p.tries >= minTries
-}
-
-// flow is the packets of one flow to one station, in the order of the host, from
-// the oldest that is not acknowledged.
-type flow struct {
-	key     uint32
-	packets []*packet
-	last    *packet // the newest that was numbered
-	deficit int     // octets
-	listed  bool
-}
-
-// head is the first packet that has something to send. Unless open, packets
-// without a number do not count.
-func (f *flow) head(open bool) *packet {
-	for _, p := range f.packets {
-		if len(p.todo) > 0 && (open || p.numbered) {
-			return p
-		}
-	}
-	return nil
-}
-
-func (f *flow) remove(p *packet) {
-	for i, q := range f.packets {
-		if q == p {
-			f.packets = append(f.packets[:i], f.packets[i+1:]...)
-			return
-		}
-	}
-}
-
-// quantum is how many octets a flow may send before the next has its turn: small,
-// so that short packets pass long ones fragment by fragment.
-const quantum = 300
-
-// scheduler shares a station's bursts among its flows: deficit round robin
-// (Shreedhar and Varghese 1996), new flows first as in RFC 8290 §4.2.
-type scheduler struct {
-	flows   map[uint32]*flow
-	fresh   []*flow
-	old     []*flow
-	blocked []*flow // left out of this burst because the window is closed
-}
-
-// flow finds or makes the flow with a key.
-func (s *scheduler) flow(key uint32) *flow {
-	f := s.flows[key]
-	if f == nil {
-		if s.flows == nil {
-			s.flows = map[uint32]*flow{}
-		}
-		f = &flow{key: key}
-		s.flows[key] = f
-	}
-	return f
-}
-
-// activate lists a flow that has something to send.
-func (s *scheduler) activate(f *flow) {
-	if !f.listed {
-		f.listed, f.deficit = true, quantum
-		s.fresh = append(s.fresh, f)
-	}
-}
-
-// next is the packet whose turn it is, or nil. The caller takes what it sends of
-// it off todo and its octets off the flow's deficit.
-func (s *scheduler) next(open bool) *packet {
-	for {
-		list := &s.fresh
-		if len(*list) == 0 {
-			list = &s.old
-		}
-		if len(*list) == 0 {
-			return nil
-		}
-		f := (*list)[0]
-		if f.deficit <= 0 {
-			f.deficit += quantum
-			s.pop(list)
-			s.old = append(s.old, f)
-			continue
-		}
-		if p := f.head(open); p != nil {
-			return p
-		}
-		s.pop(list)
-		switch {
-		case !open && f.head(true) != nil:
-			s.blocked = append(s.blocked, f)
-		case list == &s.fresh && len(s.old) > 0:
-			s.old = append(s.old, f) // so that a flow cannot stay new by running empty
-		default:
-			s.unlist(f)
-		}
-	}
-}
-
-// release ends a burst: flows that only the window held back are listed again.
-func (s *scheduler) release() {
-	s.old = append(s.old, s.blocked...)
-	s.blocked = s.blocked[:0]
-}
-
-func (s *scheduler) unlist(f *flow) {
-	f.listed = false
-	if len(f.packets) == 0 && s.flows[f.key] == f {
-		delete(s.flows, f.key)
-	}
-}
-
-func (s *scheduler) pop(list *[]*flow) { *list = append((*list)[:0], (*list)[1:]...) }
-
-// pending is the octets that wait to be sent, fragment headers included; open as
-// in head.
-func (s *scheduler) pending(open bool) (octets int) {
-	for _, f := range s.flows {
-		for _, p := range f.packets {
-			if open || p.numbered {
-				octets += p.todo.octets() + len(p.todo)*fragHead
-			}
-		}
-	}
-	return octets
 }

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"lightsong/link/header"
 	"lightsong/phy"
 )
 
@@ -41,7 +42,9 @@ type peer struct {
 
 	// What goes to it.
 	scheduler
+	headers     *header.Compressor
 	alive       []*packet // numbered, from the oldest that is not acknowledged
+	sequence    int       // how often the numbers began anew
 	nextSeq     uint16
 	freshSeq    bool // nothing was acknowledged yet
 	nextID      uint8
@@ -81,10 +84,12 @@ func (p *peer) forget(pkt *packet) {
 func (p *peer) trim() {
 	n := 0
 	for n < len(p.alive) && p.alive[n].done {
+		p.pool.drop(p.alive[n])
 		n++
 	}
-	clear(p.alive[:n])
-	p.alive = p.alive[n:]
+	if n > 0 {
+		p.alive = slices.Delete(p.alive, 0, n)
+	}
 }
 
 func (p *peer) windowOpen() bool { return p.nextSeq-p.base() < window }
@@ -114,15 +119,15 @@ func (e *Engine) peerNamed(name string) *peer {
 func (e *Engine) newPeer(now time.Time, address, epoch uint16) *peer {
 	if len(e.peers) >= maxPeers {
 		oldest := slices.MinFunc(e.peers, func(a, b *peer) int { return a.heard.Compare(b.heard) })
-		e.removePeer(oldest)
+		e.removePeer(now, oldest)
 	}
-	p := &peer{address: address, epoch: epoch, state: PeerHeard, heard: now, interval: e.minBeaconInterval(), greetAt: now.Add(firstGreeting)}
+	p := &peer{scheduler: scheduler{pool: &e.pool}, headers: header.NewCompressor(true), address: address, epoch: epoch, state: PeerHeard, heard: now, interval: e.minBeaconInterval(), greetAt: now.Add(firstGreeting)}
 	p.tx, p.rx = newTransmission(e.modes), newReception(e.modes)
 	p.nextID = uint8(e.random.Uint32())
 	p.restartSequence(e)
 	i, _ := slices.BinarySearchFunc(e.peers, address, func(p *peer, a uint16) int { return int(p.address) - int(a) })
 	e.peers = slices.Insert(e.peers, i, p)
-	e.tryHeld()
+	e.tryHeld(now)
 	e.beaconSoon(now)
 	return p
 }
@@ -131,6 +136,8 @@ func (e *Engine) newPeer(now time.Time, address, epoch uint16) *peer {
 // alive is sent again, whole; voids have served.
 func (p *peer) restartSequence(e *Engine) {
 	p.freshSeq, p.nextSeq, p.freshID = true, uint16(e.random.Uint32()), p.nextID
+	p.sequence++
+	p.headers.Reset()
 	p.outstanding, p.poll, p.question = nil, false, question{}
 	if e.access.asked == p {
 		e.access.asked = nil
@@ -144,15 +151,17 @@ func (p *peer) restartSequence(e *Engine) {
 			continue
 		}
 		pkt.numbered, pkt.pred, pkt.acked = false, nil, nil
+		pkt.expect, pkt.wire = len(pkt.data)+1, nil
 		pkt.todo = pkt.todo[:0].add(0, pkt.size())
 		pkt.flow.last = nil
+		p.wait(pkt)
 		p.activate(pkt.flow)
 	}
 	p.alive = p.alive[:0]
 }
 
 // removePeer forgets a station; its packets look for another way.
-func (e *Engine) removePeer(p *peer) {
+func (e *Engine) removePeer(now time.Time, p *peer) {
 	if i := slices.Index(e.peers, p); i >= 0 {
 		e.peers = slices.Delete(e.peers, i, i+1)
 	}
@@ -188,7 +197,7 @@ func (e *Engine) removePeer(p *peer) {
 	for _, pkt := range waiting {
 		e.queued.Packets--
 		e.queued.Octets -= len(pkt.data)
-		e.route(&packet{data: pkt.data, tcp: pkt.tcp, born: pkt.born, serial: pkt.serial})
+		e.route(now, &packet{data: pkt.data, tcp: pkt.tcp, born: pkt.born, serial: pkt.serial})
 	}
 }
 
@@ -234,12 +243,12 @@ func (e *Engine) signOfLife(now time.Time, p *peer, ev *phy.Event) {
 		p.state, p.silent, p.holdOff = PeerHeard, 0, time.Time{}
 		p.greetAt, p.greeted = now.Add(firstGreeting), 0
 		e.beaconSoon(now)
-		e.tryHeld()
+		e.tryHeld(now)
 	}
 }
 
 // bounds tells what a burst's SNR is worth.
-func (e *Engine) bounds(p *peer, b *phy.Burst) bound {
+func (e *Engine) bounds(p *peer, b *phy.Burst) snrBound {
 	lost := 0
 	for _, f := range b.Frames {
 		if f == nil {
@@ -248,7 +257,7 @@ func (e *Engine) bounds(p *peer, b *phy.Burst) bound {
 	}
 	want, asked := p.rx.want(e.modes)
 	switch {
-	case float64(lost) > mostTarget*float64(len(b.Frames)):
+	case float64(lost) > mostLoss*float64(len(b.Frames)):
 		return upper
 	case asked && (len(b.Frames) == 0 || e.modes.index(b.MCS) < want):
 		return lower
@@ -264,10 +273,10 @@ func (e *Engine) hearsUs(p *peer) {
 }
 
 // takeBeacon learns from a beacon's body.
-func (e *Engine) takeBeacon(p *peer, b *beacon) {
+func (e *Engine) takeBeacon(now time.Time, p *peer, b *beacon) {
 	if other := e.peerNamed(b.name); other != nil && other != p {
 		// The station has moved to another address.
-		e.removePeer(other)
+		e.removePeer(now, other)
 	}
 	p.name, p.prefixes = b.name, b.prefixes
 	p.interval = time.Duration(b.interval) * time.Second
@@ -278,7 +287,7 @@ func (e *Engine) takeBeacon(p *peer, b *beacon) {
 		e.hearsUs(p)
 		e.takeWish(p, n.want, n.snr)
 	}
-	e.tryHeld()
+	e.tryHeld(now)
 }
 
 // takeWish notes in which mode a peer wants to be sent to, and what it hears.

@@ -16,8 +16,8 @@ import (
 // those of white noise and a channel may be kinder. The sender follows, but
 // falls back on its own when too much is lost.
 const (
-	leastTarget = 0.02 // share of lost frames aimed at: stepWorth of what the mode is faster than the one before
-	mostTarget  = 0.1
+	leastLoss   = 0.02 // share of lost frames aimed at: stepWorth of what the mode is faster than the one before
+	mostLoss    = 0.1
 	stepWorth   = 0.4
 	startMargin = 3.0 // dB
 	minMargin   = -6.0
@@ -106,12 +106,12 @@ func newReception(m modes) reception {
 	return reception{snr: math.NaN(), margin: startMargin, step: firstStep, widen: marginStep, edge: math.Inf(-1), ceiling: newCeiling(m)}
 }
 
-// heard takes the SNR of a burst, NaN for none; bound tells that it is only a
-// bound. Slower modes than the one asked for have short symbols, to which more
+// heard takes the SNR of a burst, NaN for none, and what kind of bound it is.
+// Slower modes than the one asked for have short symbols, to which more
 // of an echo is noise: what they measure may be too little, but not too much.
 // So it is with a burst without frames. What a receiver measures on frames that
 // it could not read may be too much, as it took for signal what it could.
-func (r *reception) heard(snr float64, bound bound) {
+func (r *reception) heard(snr float64, of snrBound) {
 	weight := snrWeight
 	switch {
 	case math.IsNaN(snr) || math.IsInf(snr, 0):
@@ -119,20 +119,20 @@ func (r *reception) heard(snr float64, bound bound) {
 	case math.IsNaN(r.snr):
 		r.snr = snr
 		return
-	case bound == lower && snr < r.snr:
+	case of == lower && snr < r.snr:
 		weight = lowWeight
-	case bound == upper && snr > r.snr:
+	case of == upper && snr > r.snr:
 		return
 	}
 	r.snr += weight * (snr - r.snr)
 }
 
-// bound is what a measured SNR says of the one that frames in the mode asked for
+// snrBound is what a measured SNR says of the one that frames in the mode asked for
 // would see.
-type bound uint8
+type snrBound uint8
 
 const (
-	exact bound = iota
+	exact snrBound = iota
 	lower
 	upper
 )
@@ -141,9 +141,9 @@ const (
 // one before, with room for what repairs them.
 func (m modes) target(i int) float64 {
 	if i == 0 {
-		return mostTarget
+		return mostLoss
 	}
-	return max(leastTarget, min(mostTarget, stepWorth*(m[i].NetBPS/m[i-1].NetBPS-1)))
+	return max(leastLoss, min(mostLoss, stepWorth*(m[i].NetBPS/m[i-1].NetBPS-1)))
 }
 
 // frames takes the outcome of a burst's frames; wanted tells that the burst came
@@ -188,7 +188,7 @@ func (r *reception) frames(total, lost int, wanted bool, target float64) {
 	case wanted && r.lossy && r.margin-backStep > r.edge:
 		r.margin -= backStep
 	case wanted && r.lossy:
-		r.margin -= r.step * (target - share) / mostTarget
+		r.margin -= r.step * (target - share) / mostLoss
 		r.edge = min(r.edge, r.margin)
 		r.step = min(mostStep, r.step*stepGrowth)
 	case wanted:

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"time"
 
+	"lightsong/link/header"
 	"lightsong/phy"
 )
 
@@ -22,7 +23,9 @@ type inbox struct {
 	history []heardBurst // newest first
 
 	partial map[uint16]*assembly
-	ready   int                 // complete, waiting for a predecessor
+	ready   int  // complete, waiting for a predecessor
+	lost    bool // headers could not be decompressed: full ones are wanted
+	headers *header.Decompressor
 	past    uint16              // behind the highest number seen
 	dealt   [window / 64]uint64 // packets from base on that were delivered or given up; by number modulo window
 	octets  int                 // that partial costs
@@ -86,7 +89,8 @@ func (e *Engine) openBurst(now time.Time, p *peer, in *inbox, c *control) bool {
 		return false
 	}
 	if !in.valid {
-		*in = inbox{valid: true, initial: c.base, base: c.base, past: c.base, partial: map[uint16]*assembly{}}
+		*in = inbox{valid: true, initial: c.base, base: c.base, past: c.base, partial: map[uint16]*assembly{},
+			headers: header.NewDecompressor(c.kind == unicast)}
 	}
 	in.newest, in.at = c.id, now
 	if int16(c.base-in.base) > 0 {
@@ -101,11 +105,16 @@ func (e *Engine) advance(now time.Time, p *peer, in *inbox, base uint16) {
 	end := base
 	if base-in.base > window {
 		end = in.base + window
+		e.loseContexts(p, in)
 	}
 	for seq := in.base; seq != end; seq++ {
-		if a := in.partial[seq]; a != nil {
+		a := in.partial[seq]
+		if (a == nil || !a.whole) && !in.isDealt(seq) && in == &p.in {
+			e.loseContexts(p, in)
+		}
+		if a != nil {
 			if a.whole {
-				e.give(now, p, a.buf)
+				e.give(now, p, in, a.buf)
 			} else {
 				e.stats.Packets.Dropped.Incomplete++
 			}
@@ -116,6 +125,17 @@ func (e *Engine) advance(now time.Time, p *peer, in *inbox, base uint16) {
 	in.base = base
 	if int16(in.past-base) < 0 {
 		in.past = base
+	}
+}
+
+// loseContexts begins header compression anew, because a packet is missing of
+// which the sender may not know: should it still come it is acknowledged, though
+// nobody reads it, and its header would be taken for known. Nobody tells how many
+// are missing of a broadcast, which is compressed accordingly.
+func (e *Engine) loseContexts(p *peer, in *inbox) {
+	if in == &p.in {
+		in.headers.Reset()
+		in.lost = true
 	}
 }
 
@@ -131,6 +151,7 @@ func (e *Engine) drop(in *inbox, seq uint16) {
 	in.octets -= len(a.buf) + assemblyCost
 	e.rxSize -= len(a.buf) + assemblyCost
 	delete(in.partial, seq)
+	e.pool.freeAssembly(a)
 }
 
 // accept stores a fragment. It returns false when it has to be sent again.
@@ -175,7 +196,7 @@ func (e *Engine) accept(in *inbox, f *fragment) bool {
 		return false
 	}
 	if a == nil {
-		a = &assembly{total: -1}
+		a = e.pool.assembly()
 		in.partial[f.seq] = a
 	}
 	in.octets += cost
@@ -209,7 +230,7 @@ func (e *Engine) deliver(now time.Time, p *peer, in *inbox) {
 		if a == nil || !a.whole || a.pred != 0 && !in.isDealt(seq-a.pred) {
 			continue
 		}
-		e.give(now, p, a.buf)
+		e.give(now, p, in, a.buf)
 		e.drop(in, seq)
 		in.setDealt(seq, true)
 	}
@@ -240,7 +261,7 @@ func (e *Engine) received(now time.Time, ev *phy.Event) {
 	e.burstOver(now)
 	defer e.sense(now)
 	b := &ev.Burst
-	var c control
+	c := &e.incoming
 	switch {
 	case b.Control == nil:
 		e.stats.Bursts.Missed++
@@ -260,10 +281,10 @@ func (e *Engine) received(now time.Time, ev *phy.Event) {
 	if c.kind != beaconed && c.src == e.address && c.epoch == e.cfg.Epoch {
 		return // an echo of our own
 	}
-	p := e.identify(now, &c)
+	p := e.identify(now, c)
 	if p == nil {
 		if c.src == e.address && c.kind == beaconed && c.epoch != e.cfg.Epoch {
-			e.conflictHeard(now, &c, b, octets)
+			e.conflictHeard(now, c, b, octets)
 		}
 		return
 	}
@@ -290,11 +311,11 @@ func (e *Engine) received(now time.Time, ev *phy.Event) {
 		}
 		return
 	}
-	if c.kind != beaconed && !e.openBurst(now, p, in, &c) {
+	if c.kind != beaconed && !e.openBurst(now, p, in, c) {
 		return
 	}
 	given := len(e.out)
-	heard := e.takeFrames(p, in, &c, b, octets)
+	heard := e.takeFrames(now, p, in, c, b, octets)
 	switch c.kind {
 	case unicast:
 		e.deliver(now, p, in)
@@ -307,9 +328,9 @@ func (e *Engine) received(now time.Time, ev *phy.Event) {
 			e.beaconSoon(now)
 		}
 		if c.flags&flagReport != 0 {
-			e.takeReport(p, &c)
+			e.takeReport(p, c)
 		}
-		e.answered(now, p, &c, airtime)
+		e.answered(now, p, c, airtime)
 		if c.flags&flagWanted != 0 {
 			e.oweAnswer(now, p, len(e.out) > given)
 		}
@@ -320,7 +341,7 @@ func (e *Engine) received(now time.Time, ev *phy.Event) {
 
 // takeFrames repairs the frames of a burst and reads them. It returns which of
 // its data frames count as received.
-func (e *Engine) takeFrames(p *peer, in *inbox, c *control, b *phy.Burst, octets int) (h heardBurst) {
+func (e *Engine) takeFrames(now time.Time, p *peer, in *inbox, c *control, b *phy.Burst, octets int) (h heardBurst) {
 	k, n := int(c.data), len(b.Frames)
 	h = heardBurst{id: c.id}
 	lost, lostData := 0, 0
@@ -354,7 +375,7 @@ func (e *Engine) takeFrames(p *peer, in *inbox, c *control, b *phy.Burst, octets
 		}
 	}
 	if c.kind == beaconed {
-		e.readBeacon(p, frames[:k])
+		e.readBeacon(now, p, frames[:k])
 		return h
 	}
 	all := true
@@ -392,14 +413,14 @@ func (e *Engine) readFrame(in *inbox, frame []byte) bool {
 }
 
 // readBeacon joins the frames of a beacon and learns from it.
-func (e *Engine) readBeacon(p *peer, frames [][]byte) {
+func (e *Engine) readBeacon(now time.Time, p *peer, frames [][]byte) {
 	b, whole, ok := parseBeacon(frames)
 	switch {
 	case !whole:
 	case !ok:
 		e.stats.Hostile.Malformed++
 	default:
-		e.takeBeacon(p, &b)
+		e.takeBeacon(now, p, &b)
 	}
 }
 

@@ -23,6 +23,8 @@ type sentBurst struct {
 	mode    int       // index
 	pieces  [][]piece // by data frame
 	parity  int
+
+	sequence int // of the peer's numbers
 }
 
 // bareBurst is the last burst to a peer without data, until it is known to have
@@ -82,15 +84,27 @@ func (e *Engine) answerAirtime(mode int) time.Duration {
 	return e.airtime(mode, headOctets+reportOctets+2*historySize, 0, 0)
 }
 
-// longest is how many data frames of octets, with their parity, may be sent at
-// once: at least one.
-func (e *Engine) longest(mode, control, octets int, loss float64) int {
-	budget := e.cfg.MaxBurst
+// budget is how long a burst to p may be. While somebody types, or waits for
+// another small packet, it is as short as what every burst costs allows, because
+// nothing of a burst is read before its end.
+func (e *Engine) budget(now time.Time, p *peer, mode, control int) time.Duration {
+	empty := e.airtime(mode, control, 0, 0)
+	budget, cost := e.cfg.MaxBurst, empty
 	if e.cfg.Caps.FullDuplex {
 		budget /= historySize // several are on their way at once
+	} else {
+		cost += 2*e.cfg.Caps.Turnaround + e.answerAirtime(mode)
+	}
+	if e.cfg.Queue != FIFO && !p.interactive.IsZero() && now.Sub(p.interactive) < interactiveFor {
+		budget = min(budget, max(leastBurst, interactiveCosts*cost))
 	}
 	// Where the control block alone takes long, frames get as much again.
-	budget = max(budget, 2*e.airtime(mode, control, 0, 0))
+	return max(budget, 2*empty)
+}
+
+// longest is how many data frames of octets, with their parity, may be sent in a
+// burst of a length: at least one.
+func (e *Engine) longest(mode, control, octets int, loss float64, budget time.Duration) int {
 	fits := func(k int) bool {
 		n := k + parity(k, loss)
 		return n <= e.cfg.Caps.MaxFrames && e.airtime(mode, control, n, octets) <= budget
@@ -106,17 +120,48 @@ func (e *Engine) longest(mode, control, octets int, loss float64) int {
 	return low
 }
 
+// shorten is the most octets up to a number with which a single frame does not
+// exceed a budget: shortestFrame at least.
+func (e *Engine) shorten(mode, control, octets int, loss float64, budget time.Duration) int {
+	n := 1 + parity(1, loss)
+	for octets > shortestFrame && e.airtime(mode, control, n, octets) > budget {
+		octets = max(shortestFrame, octets*3/4)
+	}
+	return octets
+}
+
+// another makes k frames that are k+1 shorter ones, if a burst then carries more
+// within its budget: where frames are long and bursts short.
+func (e *Engine) another(mode, control, octets, k, pending int, loss float64, budget time.Duration) (int, int) {
+	n := k + 1 + parity(k+1, loss)
+	if pending <= k*(octets-fragHead) || k >= maxData || n > e.cfg.Caps.MaxFrames {
+		return octets, k
+	}
+	short := octets
+	for short > shortestFrame && e.airtime(mode, control, n, short) > budget {
+		short = short * 15 / 16
+	}
+	if (k+1)*(short-fragHead) > k*(octets-fragHead) && e.airtime(mode, control, n, short) <= budget {
+		return short, k + 1
+	}
+	return octets, k
+}
+
+// shortestFrame is what a frame is cut to for the sake of a short burst: less
+// would be mostly headers.
+const shortestFrame = 64
+
 // quickest is the mode, none faster than the one allowed, in which a burst with a
 // control block and so many octets of fragments is over first: a fast mode's long
 // symbols do not pay for a small packet. Among equals it is the most robust.
-func (e *Engine) quickest(allowed, control, pending int, loss float64) int {
+func (e *Engine) quickest(allowed, control, pending int, loss float64, budget time.Duration) int {
 	took := func(mode int) (time.Duration, bool) {
 		if pending == 0 {
 			return e.airtime(mode, control, 0, 0), true
 		}
 		octets := min(e.modes[mode].FrameOctets, pending)
 		k := (pending + octets - 1) / octets
-		if k > e.longest(mode, control, octets, loss) {
+		if k > e.longest(mode, control, octets, loss, budget) {
 			return 0, false
 		}
 		return e.airtime(mode, control, k+parity(k, loss), octets), true
@@ -143,10 +188,16 @@ func (e *Engine) fill(now time.Time, p *peer, mode, control int, loss float64) *
 		p.next(false) // drops flows from the lists that have run empty
 		return nil
 	}
+	if !p.hurry {
+		p.noteTurn(now)
+	}
+	budget := e.budget(now, p, mode, control)
 	octets, k := min(e.modes[mode].FrameOctets, pending), 1
+	octets = e.shorten(mode, control, octets, loss, budget)
 	if pending > octets {
 		k = (pending + octets - fragHead - 1) / (octets - fragHead)
-		k = min(k, maxData, e.longest(mode, control, octets, loss))
+		k = min(k, maxData, e.longest(mode, control, octets, loss, budget))
+		octets, k = e.another(mode, control, octets, k, pending, loss, budget)
 		if k > 1 {
 			octets = min(octets, (pending+k-1)/k+fragHead) // even lengths: no frame is mostly padding
 		}
@@ -156,28 +207,36 @@ func (e *Engine) fill(now time.Time, p *peer, mode, control int, loss float64) *
 		e.store = make([]byte, 0, need)
 	}
 	e.frames = e.frames[:0]
-	burst := &sentBurst{}
+	burst := e.pool.burst()
+	burst.sequence = p.sequence
 	used := 0
 	for len(e.frames) < k {
 		start := len(e.store)
-		var pieces []piece
+		pieces := burst.frame()
 		for {
-			pkt := p.next(p.windowOpen())
-			if pkt == nil || !e.cut(now, p, pkt, start, octets, &pieces) {
+			pkt := e.nextPacket(now, p)
+			if pkt == nil || !e.cut(now, p, pkt, start, octets, pieces) {
 				break
 			}
 		}
-		if len(pieces) == 0 {
+		if len(*pieces) == 0 {
+			burst.pieces = burst.pieces[:len(burst.pieces)-1]
 			break
 		}
 		n := len(e.store) - start
 		used = max(used, n)
 		e.store = append(e.store, e.zeros[:octets-n]...)
 		e.frames = append(e.frames, e.store[start:])
-		burst.pieces = append(burst.pieces, pieces)
 	}
 	k = len(e.frames)
+	if k == 1 {
+		used = e.unsize(used)
+	}
+	if p.waiting == 0 && !p.hurry {
+		p.filled = time.Time{}
+	}
 	if k == 0 {
+		e.pool.freeBurst(burst)
 		return nil
 	}
 	for i, f := range e.frames {
@@ -192,16 +251,19 @@ func (e *Engine) fill(now time.Time, p *peer, mode, control int, loss float64) *
 // octets; false when no more fits.
 func (e *Engine) cut(now time.Time, p *peer, pkt *packet, start, octets int, pieces *[]piece) bool {
 	if !pkt.numbered {
+		e.compress(p, pkt)
 		pkt.numbered, pkt.seq = true, p.nextSeq
 		if p != e.all { // what is not repeated is not waited for
 			pkt.pred, pkt.flow.last = pkt.flow.last, pkt
+			pkt.refs++
 		}
 		p.nextSeq++
 		p.alive = append(p.alive, pkt)
+		pkt.refs++
 	}
 	s := pkt.todo[0]
 	f := fragment{seq: pkt.seq, first: s.from == 0, offset: s.from}
-	if pred := pkt.predecessor(); f.first && pred != nil {
+	if pred := e.pool.predecessor(pkt); f.first && pred != nil {
 		f.pred = pkt.seq - pred.seq
 	}
 	room := octets - (len(e.store) - start)
@@ -216,17 +278,47 @@ func (e *Engine) cut(now time.Time, p *peer, pkt *packet, start, octets int, pie
 			return false
 		}
 		n = fit
-		f.body = pkt.data[s.from : s.from+n]
+		f.body = pkt.wire[s.from : s.from+n]
 	}
 	f.last = s.from+n == pkt.size()
+	e.tail = tail{len(e.store), f.headOctets()}
 	e.store = f.appendTo(e.store, room)
 	*pieces = append(*pieces, piece{pkt, s.from, s.from + n, pkt.void})
+	pkt.refs++
 	pkt.todo = pkt.todo.remove(s.from, s.from+n)
 	pkt.flow.deficit -= n + fragHead
 	if pkt.first.IsZero() {
 		pkt.first = now
 	}
 	return true
+}
+
+// tail is where the last fragment of e.store is.
+type tail struct{ at, head int }
+
+// unsize takes the length out of the last fragment of the only frame: the frame is
+// cut to what was used of it, n octets. It returns what is used then.
+func (e *Engine) unsize(n int) int {
+	f := e.store[e.tail.at:n]
+	if f[0]&fragSized == 0 {
+		return n
+	}
+	f[0] &^= fragSized
+	copy(f[e.tail.head:], f[e.tail.head+2:])
+	clear(f[len(f)-2:])
+	return n - 2
+}
+
+// compress makes what is sent for a packet that gets its number now: in the order
+// of the numbers, which is that of the flow.
+func (e *Engine) compress(p *peer, pkt *packet) {
+	p.leave(pkt)
+	oldest := ^uint64(0)
+	if len(p.alive) > 0 && p != e.all {
+		oldest = p.alive[0].ref.Number()
+	}
+	pkt.wire, pkt.ref = p.headers.Compress(e.pool.buffer(len(pkt.data)+1), pkt.data, pkt.flow.key, oldest)
+	pkt.todo = pkt.todo[:0].add(0, max(1, len(pkt.wire)))
 }
 
 // shortestCut is the fewest octets of a packet worth a header at the end of a
@@ -263,6 +355,9 @@ func (e *Engine) report(c *control, p *peer) {
 	}
 	c.loss = uint8(p.rx.loss*255 + 0.5)
 	c.heard = c.heard[:0]
+	if p.in.lost {
+		c.flags |= flagResync
+	}
 	if p.in.valid {
 		c.flags |= flagHeard
 		c.newest = p.in.newest
@@ -285,10 +380,12 @@ func (e *Engine) buildUnicast(now time.Time, p *peer, answer, talk, ask bool, ds
 	}
 	e.frames = e.frames[:0]
 	pending := 0
+	mode := e.sendMode(p)
 	if talk {
+		p.hurry = e.mayHurry(now, p, mode, len(e.block))
 		pending = p.pending(p.windowOpen())
 	}
-	mode := e.quickest(e.sendMode(p), len(e.block), pending, p.tx.loss)
+	mode = e.quickest(mode, len(e.block), pending, p.tx.loss, e.budget(now, p, mode, len(e.block)))
 	var burst *sentBurst
 	if talk {
 		burst = e.fill(now, p, mode, len(e.block), p.tx.loss)
@@ -405,13 +502,27 @@ func (e *Engine) resolve(p *peer, b *sentBurst, heard *heardBurst) {
 	if heard != nil {
 		p.tx.outcome(b.mode, len(b.pieces), lost)
 	}
+	e.freeBurst(b)
 	p.trim()
+}
+
+// freeBurst ends a burst whose fate is known, or no longer matters.
+func (e *Engine) freeBurst(b *sentBurst) {
+	for _, pieces := range b.pieces {
+		for _, x := range pieces {
+			e.pool.drop(x.pkt)
+		}
+	}
+	e.pool.freeBurst(b)
 }
 
 func (e *Engine) acknowledge(p *peer, pkt *packet, x piece) {
 	pkt.todo = pkt.todo.remove(x.from, x.to)
 	pkt.acked = pkt.acked.add(x.from, x.to)
 	if pkt.acked.covers(pkt.size()) {
+		if !pkt.void {
+			p.headers.Delivered(pkt.ref)
+		}
 		p.stats.OctetsOut += uint64(len(pkt.data))
 		e.finish(p, pkt)
 	}
@@ -425,6 +536,10 @@ func (e *Engine) takeReport(p *peer, c *control) {
 	e.hearsUs(p)
 	e.takeWish(p, c.want, c.snr)
 	p.tx.loss = float64(c.loss) / 255
+	if c.flags&flagResync != 0 {
+		e.stats.Headers.Resyncs++
+		p.headers.Invalidate()
+	}
 	if c.flags&flagHeard == 0 {
 		return
 	}
@@ -466,7 +581,7 @@ func (e *Engine) BurstSent(now time.Time, err error) {
 	e.current = current{}
 	if err != nil {
 		e.stats.Bursts.Failed++
-		if c.burst != nil {
+		if c.burst != nil && c.burst.sequence == c.peer.sequence {
 			e.resolve(c.peer, c.burst, nil)
 		}
 		e.sendFailed(now)
@@ -488,8 +603,9 @@ func (e *Engine) BurstSent(now time.Time, err error) {
 				}
 			}
 		}
+		e.freeBurst(c.burst)
 		c.peer.trim()
-	case c.burst != nil:
+	case c.burst != nil && c.burst.sequence == c.peer.sequence: // not of a sequence that has ended meanwhile
 		c.peer.outstanding = append(c.peer.outstanding, c.burst)
 	}
 	e.burstLeft(now, &c)

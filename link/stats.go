@@ -3,6 +3,8 @@ package link
 import (
 	"net/netip"
 	"time"
+
+	"lightsong/link/header"
 )
 
 // Stats is a snapshot of an Engine: plain data, counted since New.
@@ -18,6 +20,7 @@ type Stats struct {
 	Hostile HostileStats `json:"hostile"`
 	Airtime AirtimeStats `json:"airtime"`
 	Queue   QueueStats   `json:"queue"`
+	Headers HeaderStats  `json:"headers"`
 	Peers   []PeerStats  `json:"peers"` // by address
 }
 
@@ -55,7 +58,7 @@ type PacketStats struct {
 
 // DroppedStats counts packets that were lost on purpose, by reason.
 type DroppedStats struct {
-	QueueFull  uint64 `json:"queue_full"`
+	QueueFull  uint64 `json:"queue_full"` // refused, or the first of the longest flow
 	Invalid    uint64 `json:"invalid"`    // not IP, or longer than the MTU
 	Unroutable uint64 `json:"unroutable"` // no station is known for the destination
 	Expired    uint64 `json:"expired"`    // waited too long for their station or their turn
@@ -79,10 +82,42 @@ type AirtimeStats struct {
 	Busy time.Duration `json:"busy_ns"` // carrier sensed
 }
 
-// QueueStats tells what waits to be sent or acknowledged.
+// QueueStats tells what waits to be sent or acknowledged, and what the queues did.
 type QueueStats struct {
-	Packets int `json:"packets"`
-	Octets  int `json:"octets"`
+	Packets  int    `json:"packets"`
+	Octets   int    `json:"octets"`
+	Marked   uint64 `json:"marked"`   // packets that left with a congestion mark (ECN)
+	Dropped  uint64 `json:"dropped"`  // by CoDel, of flows without ECN
+	Thinned  uint64 `json:"thinned"`  // TCP acknowledgements that a newer one made needless
+	Repeated uint64 `json:"repeated"` // TCP segments that were still waiting when their host sent them again
+}
+
+// PeerQueue tells what waits for one station.
+type PeerQueue struct {
+	Packets int           `json:"packets"` // not acknowledged
+	Octets  int           `json:"octets"`  // not sent
+	Flows   int           `json:"flows"`
+	Target  time.Duration `json:"target_ns"` // wait beyond which CoDel marks or drops
+}
+
+// HeaderStats counts header compression, of all peers present.
+type HeaderStats struct {
+	Compressed uint64 `json:"compressed"` // packets
+	Full       uint64 `json:"full"`       // packets that told a flow's whole header
+	Contexts   int    `json:"contexts"`   // flows
+	In         uint64 `json:"in_octets"`  // of packets
+	Out        uint64 `json:"out_octets"` // that were sent for them
+	Lost       uint64 `json:"lost"`       // packets received whose context was not known
+	Resyncs    uint64 `json:"resyncs"`    // reports that asked for whole headers
+}
+
+func (h *HeaderStats) addCompressor(c *header.Compressor) {
+	s := c.Stats()
+	h.Compressed += s.Compressed
+	h.Full += s.Full
+	h.Contexts += c.Flows()
+	h.In += s.In
+	h.Out += s.Out
 }
 
 // PeerStats tells of one station heard.
@@ -104,6 +139,7 @@ type PeerStats struct {
 	OctetsOut uint64         `json:"octets_out"`      // of packets that it acknowledged
 	OctetsIn  uint64         `json:"octets_in"`       // of its packets given to the host
 	Restarts  uint64         `json:"restarts"`
+	Queue     PeerQueue      `json:"queue"`
 }
 
 // PeerState is how far a peer is known.

@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"lightsong/link/header"
 	"lightsong/phy"
 )
 
@@ -48,6 +49,25 @@ func vectors() []struct{ name, hex string } {
 	add("fragment: end of a packet from octet 1000", f.appendTo(nil, 16))
 	f = fragment{seq: 0x1235, first: true, last: true}
 	add("fragment: void", f.appendTo(nil, 16))
+	c = control{kind: unicast, flags: flagReport | flagHeard | flagResync, src: 0x0304, dst: 0x0102, epoch: 0xcafe, id: 201, base: 0x8000,
+		peerEpoch: 0xbeef, newest: 9, want: 4, snr: toSNR(20)}
+	add("control: headers could not be decompressed", c.appendTo(nil, 63))
+	x, y := netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("10.0.0.2")
+	h := header.NewCompressor(true)
+	for _, v := range []struct {
+		name string
+		pkt  []byte
+	}{
+		{"TCP, whole: context 0", tcpPacket(x, y, 40000<<16|22, 1, 1, tcpACK, false, 1000, 2000, nil, 2)},
+		{"TCP, as predicted: timestamps 150 and 90 later, 36 octets acknowledged", tcpPacket(x, y, 40000<<16|22, 3, 37, tcpACK|tcpPSH, false, 1150, 2090, nil, 2)},
+		{"TCP with a SACK block", tcpPacket(x, y, 40000<<16|22, 5, 37, tcpACK, false, 1200, 2090, [][2]uint32{{1265, 2493}}, 0)},
+		{"UDP, whole: context 1", udp(x, y, 7, 1, 32)},
+		{"UDP", udp(x, y, 7, 2, 32)},
+	} {
+		wire, ref := h.Compress(nil, v.pkt, 1, ^uint64(0))
+		h.Delivered(ref)
+		add("header: "+v.name, wire)
+	}
 	return out
 }
 
@@ -328,20 +348,20 @@ func TestRate(t *testing.T) {
 	}
 	// Until something is lost the margin narrows by 0.5, 1, 2 … dB.
 	for range 3 {
-		r.frames(10, 0, true, mostTarget)
+		r.frames(10, 0, true, mostLoss)
 	}
 	if i, _ := r.want(m); i != 2 || math.Abs(r.margin-(startMargin-3.5)) > 1e-9 {
 		t.Errorf("after success: mode %d with margin %.1f", i, r.margin)
 	}
 	for range 3 {
-		r.frames(10, 10, true, mostTarget)
+		r.frames(10, 10, true, mostLoss)
 	}
 	if i, _ := r.want(m); i != 1 {
 		t.Errorf("after loss: mode %d with margin %.1f", i, r.margin)
 	}
 	narrow := r.margin
 	for range 20 {
-		r.frames(10, 0, true, mostTarget)
+		r.frames(10, 0, true, mostLoss)
 	}
 	if d := narrow - r.margin; d < 1 || d > 4 {
 		t.Errorf("after loss the margin narrows by %.2f dB in 20 bursts, want 1 to 4", d)
@@ -365,7 +385,7 @@ func TestRate(t *testing.T) {
 	// The outer loop rests where the loss is its target.
 	before = r.margin
 	for range 10 {
-		r.frames(10, 1, true, mostTarget)
+		r.frames(10, 1, true, mostLoss)
 	}
 	if d := r.margin - before; d > 1e-9 || d < -1e-9 {
 		t.Errorf("margin moved by %.3f dB at the loss it aims at", d)
@@ -435,7 +455,7 @@ func FuzzControl(f *testing.F) {
 			if done || !ok {
 				break
 			}
-			if len(more) >= len(rest) || g.offset+len(g.body) > MaxMTU {
+			if len(more) >= len(rest) || g.offset+len(g.body) > maxWire {
 				t.Fatalf("fragment %+v of %x", g, rest)
 			}
 			rest = more

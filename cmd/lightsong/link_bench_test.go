@@ -27,6 +27,7 @@ type loadHost struct {
 	whole    time.Duration // until all of them had come from the one before, since loadFrom
 	every    time.Duration // an echo request of 84 octets so often; 0: none
 	asked    uint32
+	sequence uint32 // of TCP, as if all were one flow
 	askAt    time.Time
 	echo     chan []byte // answers to be sent
 	sentAt   map[uint32]time.Time
@@ -44,7 +45,9 @@ func (h *loadHost) packet(p []byte, n int, kind byte, number uint32) int {
 	copy(p[16:], h.to.AsSlice())
 	binary.BigEndian.PutUint16(p[20:], 7000+uint16(kind))
 	binary.BigEndian.PutUint16(p[22:], 7000+uint16(kind))
-	p[32] = 5 << 4 // octets of TCP's header, in words
+	binary.BigEndian.PutUint32(p[24:], h.sequence)
+	h.sequence += uint32(n - 40)
+	p[32], p[33] = 5<<4, 0x10 // TCP's header in words; ACK
 	p[40] = kind
 	binary.BigEndian.PutUint32(p[41:], number)
 	return n

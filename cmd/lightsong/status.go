@@ -103,8 +103,12 @@ func (s Status) print(out io.Writer, now time.Time) error {
 	fmt.Fprintf(w, "bursts\tsent %d, received %d, missed %d, unanswered %d\n", l.Bursts.Sent, l.Bursts.Received, l.Bursts.Missed, l.Bursts.Silence)
 	fmt.Fprintf(w, "frames\tsent %d, received %d, failed %d, repaired %d, repeated %d\n", l.Frames.Sent, l.Frames.Received, l.Frames.Failed, l.Frames.Repaired, l.Frames.Repeated)
 	fmt.Fprintf(w, "packets\tin %d, out %d, waiting %d (%d octets)\n", l.Packets.In, l.Packets.Out, l.Queue.Packets, l.Queue.Octets)
+	fmt.Fprintf(w, "queue\tmarked %d, dropped %d, overflowed %d, acknowledgements thinned %d, repetitions held %d\n",
+		l.Queue.Marked, l.Queue.Dropped, l.Packets.Dropped.QueueFull, l.Queue.Thinned, l.Queue.Repeated)
+	fmt.Fprintf(w, "headers\t%d compressed, %d whole, %d flows, %d of %d octets saved, resyncs %d, lost %d\n",
+		l.Headers.Compressed, l.Headers.Full, l.Headers.Contexts, int64(l.Headers.In)-int64(l.Headers.Out), l.Headers.In, l.Headers.Resyncs, l.Headers.Lost)
 	if len(l.Peers) > 0 {
-		fmt.Fprintf(w, "\npeer\tstate\theard\tSNR here/there\tMCS out/in\tloss here/there\taddresses\n")
+		fmt.Fprintf(w, "\npeer\tstate\theard\tSNR here/there\tMCS out/in\tloss here/there\twaiting/flows\taddresses\n")
 	}
 	for _, p := range l.Peers {
 		name := p.Name
@@ -115,8 +119,8 @@ func (s Status) print(out io.Writer, now time.Time) error {
 		for i, a := range p.Addresses {
 			addresses[i] = a.Addr().String()
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s ago\t%s/%s dB\t%d/%d\t%.0f/%.0f %%\t%s\n", name, p.State, round(now.Sub(p.LastHeard)),
-			decibels(p.SNR), decibels(p.SNRThere), p.MCSOut, p.MCSIn, 100*p.Loss, 100*p.LossThere, strings.Join(addresses, " "))
+		fmt.Fprintf(w, "%s\t%s\t%s ago\t%s/%s dB\t%d/%d\t%.0f/%.0f %%\t%d B/%d\t%s\n", name, p.State, round(now.Sub(p.LastHeard)),
+			decibels(p.SNR), decibels(p.SNRThere), p.MCSOut, p.MCSIn, 100*p.Loss, 100*p.LossThere, p.Queue.Octets, p.Queue.Flows, strings.Join(addresses, " "))
 	}
 	return w.Flush()
 }

@@ -45,6 +45,7 @@ type upConfig struct {
 		MaxBurstS    float64 `toml:"max_burst_s"`
 		MaxExchangeS float64 `toml:"max_exchange_s"`
 		QueueOctets  int     `toml:"queue_octets"`
+		Queue        string  `toml:"queue"`
 	} `toml:"link"`
 	Peer []struct {
 		Name   string         `toml:"name"`
@@ -99,6 +100,9 @@ func readUpConfig(path string) (*upConfig, error) {
 	case c.Audio.GainDB > 12 || c.Audio.GainDB < -60:
 		return fault("audio.gain_db %v: must be −60 to 12", c.Audio.GainDB)
 	}
+	if _, ok := link.ParseDiscipline(c.Link.Queue); !ok && c.Link.Queue != "" {
+		return fault("link.queue %q: must be fq-codel, fq or fifo", c.Link.Queue)
+	}
 	for _, p := range c.Peer {
 		if p.Name == "" {
 			return fault("a [[peer]] has no name")
@@ -118,6 +122,7 @@ func (c *upConfig) tun() tun.Config {
 func (c *upConfig) link() link.Config {
 	seconds := func(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
 	var random [10]byte
+	discipline, _ := link.ParseDiscipline(c.Link.Queue) // checked by readUpConfig
 	rand.Read(random[:])
 	cfg := link.Config{
 		Name:        c.Station.Name,
@@ -129,6 +134,7 @@ func (c *upConfig) link() link.Config {
 		MaxBurst:    seconds(c.Link.MaxBurstS),
 		MaxExchange: seconds(c.Link.MaxExchangeS),
 		QueueOctets: c.Link.QueueOctets,
+		Queue:       discipline,
 	}
 	for _, p := range c.Peer {
 		for _, prefix := range p.Routes {
@@ -163,6 +169,8 @@ a.toml:
   profile = "fsk"                             # see ` + "`lightsong modes`" + `
   device = "air:/tmp/air.sock"                # a medium that ` + "`lightsong sim`" + ` simulates
   duplex = "half"                             # "full" on a lead
+  [link]
+  queue = "fq-codel"                          # or "fq" (no marks, no drops), "fifo"
   [[peer]]                                    # only for destinations behind a station
   name = "b"
   routes = ["192.0.2.0/24"]`,

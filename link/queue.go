@@ -1,0 +1,490 @@
+package link
+
+import (
+	"encoding/binary"
+	"slices"
+	"time"
+)
+
+// Discipline is how the packets that wait for a station are queued.
+type Discipline uint8
+
+// The disciplines.
+const (
+	// FQCoDel is RFC 8290: every flow has a queue, those that send little go
+	// first, and a queue that is too long for too long is told so: by ECN marks
+	// where the flow knows them, else by drops. A full queue drops from the head
+	// of the longest flow.
+	FQCoDel Discipline = iota
+	// FQ is FQCoDel without marks and drops; a full queue holds the host up.
+	FQ
+	// FIFO is one queue for all, and a full one holds the host up: for comparison.
+	FIFO
+)
+
+// String is the name in a configuration.
+func (d Discipline) String() string {
+	if int(d) < len(disciplines) {
+		return disciplines[d]
+	}
+	return "?"
+}
+
+var disciplines = []string{FQCoDel: "fq-codel", FQ: "fq", FIFO: "fifo"}
+
+// ParseDiscipline is the discipline with a name.
+func ParseDiscipline(name string) (Discipline, bool) {
+	i := slices.Index(disciplines, name)
+	return Discipline(max(0, i)), i >= 0
+}
+
+const (
+	// quantum is how many octets a flow may send before the next has its turn:
+	// small, so that short packets pass long ones fragment by fragment.
+	quantum = 300
+
+	// Packets beyond what a station gets in longestWait are dropped, but with any
+	// rate a few may wait: a TCP connection begins with ten (RFC 6928).
+	longestWait = 10 * time.Second
+	leastQueue  = 16 << 10 // octets
+
+	turnWeight   = 0.25 // of the newest turn
+	longestTurn  = 10 * time.Second
+	leastTarget  = 5 * time.Millisecond // RFC 8289 §4.3, where the link is fast
+	leastLoop    = 100 * time.Millisecond
+	targetOfMTUs = 1.5 // RFC 8290 leaves it open, tc-fq_codel(8) says so
+
+	urgentOctets     = 2 * quantum     // a flow of which no more waits is one that somebody waits for
+	interactiveFor   = 3 * time.Second // and for more of it
+	interactiveCosts = 6               // bursts are then this many times as long as one without content
+	hurryShare       = 4
+	leastBurst       = 150 * time.Millisecond
+)
+
+// flow is the packets of one flow to one station, in the order of the host, from
+// the oldest that is not acknowledged.
+type flow struct {
+	key     uint32
+	packets []*packet
+	last    *packet // the newest that was numbered
+	waiting int     // octets of packets without a number
+	deficit int     // octets
+	listed  bool
+	urgent  bool // listed as one of which so little waits that it goes first
+	codel   codel
+}
+
+// head is the first packet that has something to send. Unless open, packets
+// without a number do not count.
+func (f *flow) head(open bool) *packet {
+	for _, p := range f.packets {
+		if len(p.todo) > 0 && (open || p.numbered) {
+			return p
+		}
+	}
+	return nil
+}
+
+func (f *flow) remove(p *packet) {
+	for i, q := range f.packets {
+		if q == p {
+			f.packets = append(f.packets[:i], f.packets[i+1:]...)
+			return
+		}
+	}
+}
+
+// scheduler shares a station's bursts among its flows: deficit round robin
+// (Shreedhar and Varghese 1996), new flows first as in RFC 8290 §4.2.
+type scheduler struct {
+	pool    *pool
+	flows   map[uint32]*flow
+	fresh   []*flow
+	old     []*flow
+	blocked []*flow // left out of this burst because the window is closed
+
+	waiting     int       // octets of packets without a number
+	interactive time.Time // an urgent packet came last
+	hurry       bool      // this burst is for urgent packets only
+	hurried     time.Time // the last such burst
+
+	// How often it is this station's turn, for the pace.
+	filled time.Time     // when its last burst was made, zero if it took all that waited
+	turn   time.Duration // from one burst to the next while packets wait, smoothed
+}
+
+// flow finds or makes the flow with a key.
+func (s *scheduler) flow(key uint32) *flow {
+	f := s.flows[key]
+	if f == nil {
+		if s.flows == nil {
+			s.flows = map[uint32]*flow{}
+		}
+		f = s.pool.flow(key)
+		s.flows[key] = f
+	}
+	return f
+}
+
+// activate lists a flow that has something to send.
+func (s *scheduler) activate(f *flow) {
+	if !f.listed {
+		f.listed, f.deficit = true, quantum
+		s.fresh = append(s.fresh, f)
+	}
+}
+
+// activateUrgent lists a flow before all that are not urgent.
+func (s *scheduler) activateUrgent(f *flow) {
+	if !f.listed {
+		f.listed, f.urgent, f.deficit = true, true, quantum
+		i := 0
+		for i < len(s.fresh) && s.fresh[i].urgent {
+			i++
+		}
+		s.fresh = slices.Insert(s.fresh, i, f)
+	}
+}
+
+// next is the packet whose turn it is, or nil. The caller takes what it sends of
+// it off todo and its octets off the flow's deficit.
+func (s *scheduler) next(open bool) *packet {
+	for {
+		list := &s.fresh
+		if len(*list) == 0 {
+			list = &s.old
+		}
+		if len(*list) == 0 {
+			return nil
+		}
+		f := (*list)[0]
+		if s.hurry && !f.urgent {
+			return nil
+		}
+		if f.deficit <= 0 {
+			f.deficit += quantum
+			f.urgent = false
+			s.pop(list)
+			s.old = append(s.old, f)
+			continue
+		}
+		if p := f.head(open); p != nil {
+			return p
+		}
+		s.pop(list)
+		urgent := f.urgent
+		f.urgent = false
+		switch {
+		case !open && f.head(true) != nil:
+			s.blocked = append(s.blocked, f)
+		case list == &s.fresh && len(s.old) > 0 && !urgent:
+			// So that a flow cannot stay new by running empty; but where a round
+			// takes seconds, who has sent one small packet may send another.
+			s.old = append(s.old, f)
+		default:
+			s.unlist(f)
+		}
+	}
+}
+
+// release ends a burst: flows that only the window held back are listed again.
+func (s *scheduler) release() {
+	s.old = append(s.old, s.blocked...)
+	s.blocked = s.blocked[:0]
+	s.hurry = false
+}
+
+func (s *scheduler) unlist(f *flow) {
+	f.listed = false
+	if len(f.packets) == 0 && s.flows[f.key] == f {
+		delete(s.flows, f.key)
+		s.pool.freeFlow(f)
+	}
+}
+
+func (s *scheduler) pop(list *[]*flow) { *list = append((*list)[:0], (*list)[1:]...) }
+
+// pending is the octets that wait to be sent, fragment headers included; open as
+// in head.
+func (s *scheduler) pending(open bool) (octets int) {
+	for _, f := range s.flows {
+		if s.hurry && !f.urgent {
+			continue
+		}
+		for _, p := range f.packets {
+			if open || p.numbered {
+				octets += p.todo.octets() + len(p.todo)*fragHead
+			}
+		}
+	}
+	return octets
+}
+
+// queue adds a packet to a flow.
+func (s *scheduler) queue(f *flow, pkt *packet) {
+	pkt.flow = f
+	f.packets = append(f.packets, pkt)
+	s.wait(pkt)
+	if f.waiting <= urgentOctets {
+		s.activateUrgent(f)
+	} else {
+		s.activate(f)
+	}
+}
+
+// wait counts a packet as one without a number, leave as one that has one or is
+// gone.
+func (s *scheduler) wait(pkt *packet) {
+	pkt.flow.waiting += len(pkt.data)
+	s.waiting += len(pkt.data)
+}
+
+func (s *scheduler) leave(pkt *packet) {
+	pkt.flow.waiting -= len(pkt.data)
+	s.waiting -= len(pkt.data)
+}
+
+// fattest is the flow with the most octets that were not sent yet, or nil.
+func (s *scheduler) fattest() (most *flow) {
+	for _, f := range s.flows {
+		if f.waiting > 0 && (most == nil || f.waiting > most.waiting || f.waiting == most.waiting && f.key < most.key) {
+			most = f
+		}
+	}
+	return most
+}
+
+// noteTurn takes that a burst is being made for the station.
+func (s *scheduler) noteTurn(now time.Time) {
+	if d := now.Sub(s.filled); !s.filled.IsZero() && d < longestTurn {
+		if s.turn == 0 {
+			s.turn = d
+		}
+		s.turn += time.Duration(turnWeight * float64(d-s.turn))
+	}
+	s.filled = now
+}
+
+// pace scales CoDel's target and interval to the link: a packet that must wait for
+// its turn and for one and a half others to be sent has not waited for long, and
+// a host at the other end can react after its packet and the answer had their
+// turns.
+func (s *scheduler) pace(rate float64, mtu int) pace {
+	target := max(leastTarget, s.turn+time.Duration(targetOfMTUs*float64(mtu)*8/rate*float64(time.Second)))
+	return pace{target: target, interval: max(leastLoop, target) + 2*s.turn + leastLoop}
+}
+
+// bound is the most octets that may wait for a station.
+func bound(rate float64, most int) int {
+	return min(most, max(leastQueue, int(rate/8*longestWait.Seconds())))
+}
+
+// enqueue puts a packet into the queue of its flow to p, unless what waits there
+// makes it needless.
+func (e *Engine) enqueue(now time.Time, p *peer, h *ipHeader, pkt *packet) {
+	key := h.flow
+	if e.cfg.Queue == FIFO {
+		key = 0
+	} else if h.proto == protoTCP {
+		pkt.segment = parseSegment(h.payload)
+	}
+	f := p.flow(key)
+	if pkt.segment.valid && e.thin(p, f, pkt) {
+		pkt.done = true
+		e.pool.freePacket(pkt)
+		return
+	}
+	f = p.flow(key)
+	if f.waiting+len(pkt.data) <= urgentOctets && !pkt.segment.pure {
+		p.interactive = now
+	}
+	pkt.expect = p.headers.Expect(pkt.data, key)
+	pkt.todo = pkt.todo.add(0, pkt.size())
+	p.queue(f, pkt)
+	e.queued.Packets++
+	e.queued.Octets += len(pkt.data)
+	if e.cfg.Queue == FQCoDel && p != e.all {
+		for limit := bound(e.rate(p), e.cfg.QueueOctets); p.waiting > limit; {
+			e.dropHead(p, p.fattest())
+		}
+	}
+}
+
+// mayHurry tells whether the next burst to p is for its urgent packets alone, so
+// that they need not wait for the end of a long one. It is worth a burst of its own
+// now and then: hurryShare times what such a burst takes lies between two.
+func (e *Engine) mayHurry(now time.Time, p *peer, mode, control int) bool {
+	if e.cfg.Queue == FIFO || !p.someoneWaits() {
+		return false
+	}
+	all := p.pending(p.windowOpen())
+	p.hurry = true
+	few := p.pending(p.windowOpen())
+	p.hurry = false
+	if few == 0 || all-few <= 2*quantum {
+		return false
+	}
+	took := e.airtime(mode, control, 1, min(few, e.modes[mode].FrameOctets))
+	if !e.cfg.Caps.FullDuplex {
+		took += 2*e.cfg.Caps.Turnaround + e.answerAirtime(mode)
+	}
+	if now.Sub(p.hurried) < hurryShare*took {
+		return false
+	}
+	p.hurried = now
+	return true
+}
+
+// someoneWaits tells whether an urgent packet waits that is more than an
+// acknowledgement: those need not be alone.
+func (s *scheduler) someoneWaits() bool {
+	for _, f := range s.fresh {
+		if !f.urgent {
+			break
+		}
+		for _, p := range f.packets {
+			if !p.numbered && !p.segment.pure {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// rate to p in bit/s, as far as the mode tells.
+func (e *Engine) rate(p *peer) float64 { return max(1, e.modes[e.sendMode(p)].NetBPS) }
+
+// dropHead drops the packet of a flow that has waited longest.
+func (e *Engine) dropHead(p *peer, f *flow) {
+	for _, pkt := range f.packets {
+		if !pkt.numbered {
+			e.stats.Packets.Dropped.QueueFull++
+			e.finish(p, pkt)
+			return
+		}
+	}
+}
+
+// makeRoom drops from the longest flows of all until n octets fit into the queue.
+func (e *Engine) makeRoom(n int) bool {
+	for e.queued.Octets+n > e.cfg.QueueOctets {
+		var from *peer
+		var most *flow
+		for _, p := range e.peers {
+			if f := p.fattest(); f != nil && (most == nil || f.waiting > most.waiting) {
+				from, most = p, f
+			}
+		}
+		if f := e.all.fattest(); f != nil && (most == nil || f.waiting > most.waiting) {
+			from, most = e.all, f
+		}
+		if most == nil {
+			return false
+		}
+		e.dropHead(from, most)
+	}
+	return true
+}
+
+// roomy tells whether makeRoom would succeed for a packet of n octets.
+func (e *Engine) roomy(n int) bool {
+	if e.cfg.Queue != FQCoDel {
+		return false
+	}
+	free := e.cfg.QueueOctets - e.queued.Octets + e.all.waiting
+	for _, p := range e.peers {
+		free += p.waiting
+	}
+	return free >= n
+}
+
+// thin compares a TCP segment with those of its flow that wait. It returns true
+// when one of them makes it needless; acknowledgements that it makes needless are
+// dropped.
+func (e *Engine) thin(p *peer, f *flow, pkt *packet) (needless bool) {
+	s := &pkt.segment
+	news := true // nothing before it acknowledges as much
+	var same *packet
+	for i := len(f.packets) - 1; i >= 0; i-- {
+		q := f.packets[i]
+		if q.void || !q.segment.valid || !s.sameConnection(&q.segment, pkt.data, q.data) {
+			continue
+		}
+		news = news && int32(s.ack-q.segment.ack) > 0
+		switch {
+		case s.repeats(&q.segment, pkt.data, q.data):
+			same = q // the link will deliver it, or its silence will tell
+		case !q.numbered && s.supersedes(&q.segment):
+			e.stats.Queue.Thinned++
+			e.finish(p, q)
+		}
+	}
+	switch {
+	case same == nil:
+		return false
+	case !news:
+	case same.numbered || same.segment.payload != s.payload:
+		return false
+	default: // with the newer acknowledgement, in the older one's place
+		p.leave(same)
+		e.queued.Octets += len(pkt.data) - len(same.data)
+		same.data, pkt.data = pkt.data, same.data
+		same.segment = pkt.segment
+		p.wait(same)
+	}
+	e.stats.Queue.Repeated++
+	return true
+}
+
+// nextPacket is the packet whose turn it is, or nil. Those that CoDel drops are
+// gone then; one that it marks is marked.
+func (e *Engine) nextPacket(now time.Time, p *peer) *packet {
+	for {
+		pkt := p.next(p.windowOpen())
+		if pkt == nil || pkt.numbered || pkt.judged.Equal(now) || e.cfg.Queue != FQCoDel || p == e.all {
+			return pkt
+		}
+		pkt.judged = now
+		f := pkt.flow
+		if !f.codel.signal(now, now.Sub(pkt.born), f.waiting, e.cfg.MTU, p.pace(e.rate(p), e.cfg.MTU)) {
+			return pkt
+		}
+		if markCE(pkt.data) {
+			e.stats.Queue.Marked++
+			return pkt
+		}
+		e.stats.Queue.Dropped++
+		e.finish(p, pkt)
+	}
+}
+
+// Codepoints of ECN (RFC 3168 §5).
+const (
+	ecnMask   = 0x03
+	ecnNotECT = 0x00
+	ecnCE     = 0x03
+)
+
+// markCE sets the codepoint "congestion experienced"; false when the packet's
+// sender does not know of ECN.
+func markCE(p []byte) bool {
+	switch p[0] >> 4 {
+	case 4:
+		if p[1]&ecnMask == ecnNotECT {
+			return false
+		}
+		before := binary.BigEndian.Uint16(p)
+		p[1] |= ecnCE
+		// RFC 1624: HC' = ~(~HC + ~m + m')
+		s := uint32(^binary.BigEndian.Uint16(p[10:])) + uint32(^before) + uint32(binary.BigEndian.Uint16(p))
+		s = s>>16 + s&0xffff
+		s = s>>16 + s&0xffff
+		binary.BigEndian.PutUint16(p[10:], ^uint16(s))
+	default: // IPv6: the traffic class begins in the middle of the first octet
+		if p[1]>>4&ecnMask == ecnNotECT {
+			return false
+		}
+		p[1] |= ecnCE << 4
+	}
+	return true
+}
