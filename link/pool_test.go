@@ -1,3 +1,7 @@
+//go:build !race
+
+// The race detector allocates where the code does not.
+
 package link
 
 import (
