@@ -129,10 +129,11 @@ type liftedEdge struct{ col, shift int }
 type LDPC struct {
 	graph Graph
 	bg    *baseGraph
-	k     int // information bits
-	e     int // coded bits of one redundancy version
-	qm    int // bits per modulation symbol, the rows of the bit interleaver
-	z     int // lifting size
+	k     int   // information bits
+	e     int   // coded bits of one redundancy version
+	qm    int   // bits per modulation symbol, the rows of the bit interleaver
+	rows  []int // in the order in which they are filled
+	z     int   // lifting size
 	// Positions in the circular buffer that hold filler and are skipped.
 	fillLo, fillHi int
 
@@ -176,6 +177,10 @@ func (c *LDPC) Reset(g Graph, k, e, qm int) error {
 	}
 	z, set := lift(infoColumns(g, k), k)
 	c.graph, c.bg, c.k, c.e, c.qm, c.z = g, &graphs[g], k, e, qm, z
+	c.rows = resize(c.rows, qm)
+	for i := range c.rows {
+		c.rows[i] = i
+	}
 	c.fillLo = max(0, k-punctured*z)
 	c.fillHi = (c.bg.kb - punctured) * z
 
@@ -267,17 +272,43 @@ func (c *LDPC) start(rv int) int { return c.bg.start[rv&3] * c.z }
 // order walks the coded bits in the order of the medium: bit i of the circular
 // buffer's reading is at position at(i) behind the interleaver, which writes
 // row by row and reads column by column.
-type order struct{ at, step, end, row int }
+type order struct {
+	at, step, end int
+	rows          []int // still to be filled, the present one included
+}
 
-func (c *LDPC) order() order { return order{step: c.qm, end: c.e} }
+func (c *LDPC) order() order { return order{at: c.rows[0], step: c.qm, end: c.e, rows: c.rows} }
 
 func (o *order) next() int {
 	at := o.at
 	if o.at += o.step; o.at >= o.end {
-		o.row++
-		o.at = o.row
+		if o.rows = o.rows[1:]; len(o.rows) > 0 {
+			o.at = o.rows[0]
+		}
 	}
 	return at
+}
+
+// FillFirst makes the bit interleaver fill its rows lo to hi−1 before the
+// others: bits lo to hi−1 of each modulation symbol are the first that the
+// circular buffer gives. After Reset it fills them in ascending order.
+func (c *LDPC) FillFirst(lo, hi int) {
+	rows := c.rows[:0]
+	for i := lo; i < hi; i++ {
+		rows = append(rows, i)
+	}
+	for i := range c.qm {
+		if i < lo || i >= hi {
+			rows = append(rows, i)
+		}
+	}
+}
+
+// Hidden is the number of information bits that redundancy version 0 does not
+// send: the first ones, for a code of k information bits on g.
+func Hidden(g Graph, k int) int {
+	z, _ := lift(infoColumns(g, k), k)
+	return min(k, punctured*z)
 }
 
 // Encode appends the E coded bits of redundancy version rv (0 to 3) of the K

@@ -12,6 +12,7 @@ type coder struct {
 	control controlCode
 	payload *fec.LDPC
 	qams    [maxQAMBits/2 + 1]*qam
+	shaped  qam // of the payload, if it is shaped
 
 	info    []byte
 	octets  []byte
@@ -19,8 +20,12 @@ type coder struct {
 	body    []byte   // coded bits of the payload, cell after cell, scrambled
 	current struct { // what payload is set to
 		k, e, bits int
-		graph      fec.Graph
+		shaped     shaping
+		budget     int
 	}
+	bits       []byte // of a frame
+	data       []byte // of a codeword, for the matcher
+	amplitudes []byte // coarse ones
 }
 
 const maxQAMBits = 24
@@ -220,28 +225,128 @@ func (c *coder) headValues(dst []complex64, p *plan, i int) []complex64 {
 	return dst
 }
 
-// setPayload makes c.payload the code of the plan.
+// setPayload makes c.payload the code of the plan and c.shaped its
+// constellation, if that is shaped.
 func (c *coder) setPayload(p *plan) {
 	now := &c.current
-	if now.k == p.k && now.e == p.e && now.bits == p.mode.bits {
+	if now.k == p.k && now.e == p.e && now.bits == p.mode.bits && now.shaped == p.shaping && now.budget == p.budget {
 		return
 	}
 	if err := c.payload.Reset(p.graph(), p.k, p.e, p.mode.bits); err != nil {
 		panic("ofdm: " + err.Error()) // lengths come from a plan, which has checked them
 	}
-	now.k, now.e, now.bits = p.k, p.e, p.mode.bits
+	if b := p.shaping.bits; b > 0 {
+		c.payload.FillFirst(2, 2+2*b)
+		var prob [8]float64
+		s := spheres[b]
+		maxwellBoltzmann(prob[:1<<b], float64(p.budget)/fec.SphereScale, float64(min(2*p.cells, s.Longest())))
+		c.shaped.shape(p.mode.bits, prob[:1<<b])
+	}
+	now.k, now.e, now.bits, now.shaped, now.budget = p.k, p.e, p.mode.bits, p.shaping, p.budget
+}
+
+// bodyQAM is the constellation of the payload, which setPayload has made.
+func (c *coder) bodyQAM(p *plan) *qam {
+	if p.shaping.bits > 0 {
+		return &c.shaped
+	}
+	return c.qam(p.mode.bits)
+}
+
+// frameInfo fills info with the information bits of the codewords of frame f:
+// the frame's octets and check, of shaped modes with the labels that stand for
+// them.
+func (c *coder) frameInfo(info []byte, p *plan, f int, octets []byte) {
+	c.octets = appendCheck(append(c.octets[:0], octets...))
+	c.bits = unpack(c.bits[:0], c.octets)
+	for w := range p.words {
+		word := info[w*p.k:][:p.k]
+		data := c.bits[min(w*p.net, len(c.bits)):min((w+1)*p.net, len(c.bits))]
+		if p.shaped > 0 {
+			c.shape(word, p, f*p.words+w, data)
+		} else {
+			clear(word[copy(word, data):])
+		}
+	}
+}
+
+// frameData is the inverse of frameInfo: it packs the frame's octets and check
+// into frame. ok is false if a codeword is none that frameInfo makes.
+func (c *coder) frameData(frame []byte, p *plan, f int, info []byte) (ok bool) {
+	c.bits = resize(c.bits, p.words*p.net)
+	for w := range p.words {
+		word, data := info[w*p.k:][:p.k], c.bits[w*p.net:][:p.net]
+		if p.shaped == 0 {
+			copy(data, word)
+		} else if !c.unshape(data, p, f*p.words+w, word) {
+			return false
+		}
+	}
+	pack(frame, c.bits)
+	return true
+}
+
+// shape fills the information bits of codeword w of the burst with data.
+func (c *coder) shape(word []byte, p *plan, w int, data []byte) {
+	hidden, b := fec.Hidden(fec.BG1, p.k), p.shaping.bits
+	c.data = resize(c.data, p.matched)
+	n := copy(c.data, data)
+	clear(c.data[n:])
+	c.amplitudes = resize(c.amplitudes, 2*p.cells)
+	spheres[b].Shape(c.amplitudes, c.data, p.budget)
+	data = data[n:]
+	n = copy(word[:hidden], data)
+	clear(word[n:hidden])
+	rest := word[hidden+p.shaped:]
+	clear(rest[copy(rest, data[n:]):])
+	for i, a := range c.amplitudes {
+		c.amplitudes[i] = byte(label(int(a), b))
+	}
+	// In the order in which the bit interleaver takes them.
+	labels := word[hidden:][:p.shaped]
+	for row := range 2 * b {
+		at := w*p.e + 2 + row
+		for cell := range p.cells {
+			labels[row*p.cells+cell] = c.amplitudes[2*cell+row&1]>>(b-1-row/2)&1 ^ flip(at)
+			at += p.mode.bits
+		}
+	}
+}
+
+// unshape is the inverse of shape.
+func (c *coder) unshape(data []byte, p *plan, w int, word []byte) (ok bool) {
+	hidden, b := fec.Hidden(fec.BG1, p.k), p.shaping.bits
+	c.amplitudes = resize(c.amplitudes, 2*p.cells)
+	clear(c.amplitudes)
+	labels := word[hidden:][:p.shaped]
+	for row := range 2 * b {
+		at := w*p.e + 2 + row
+		for cell := range p.cells {
+			a := &c.amplitudes[2*cell+row&1]
+			*a = *a<<1 | labels[row*p.cells+cell] ^ flip(at)
+			at += p.mode.bits
+		}
+	}
+	for i, v := range c.amplitudes {
+		c.amplitudes[i] = byte(unlabel(int(v), b))
+	}
+	c.data = resize(c.data, p.matched)
+	if !spheres[b].Unshape(c.data, c.amplitudes, p.budget) {
+		return false
+	}
+	n := copy(data, c.data)
+	n += copy(data[n:], word[:hidden])
+	copy(data[n:], word[hidden+p.shaped:])
+	return true
 }
 
 // encodeBody makes the coded bits of all frames.
 func (c *coder) encodeBody(p *plan, b *modem.Burst) {
 	c.setPayload(p)
 	c.body = c.body[:0]
-	for _, f := range b.Frames {
-		c.octets = appendCheck(append(c.octets[:0], f...))
-		c.info = unpack(c.info[:0], c.octets)
-		for len(c.info) < p.words*p.k {
-			c.info = append(c.info, 0)
-		}
+	c.info = resize(c.info, p.words*p.k)
+	for f, octets := range b.Frames {
+		c.frameInfo(c.info, p, f, octets)
 		for w := range p.words {
 			c.body = c.payload.Encode(c.body, c.info[w*p.k:][:p.k], 0)
 		}
@@ -259,11 +364,11 @@ func (c *coder) bodyValues(dst []complex64, p *plan, i int) []complex64 {
 	if i < p.training {
 		return dst
 	}
-	q := c.qam(p.mode.bits)
+	q := c.bodyQAM(p)
 	order := p.order(i)
-	offset := pilotOffset(i, p.pilots)
+	offset, every := p.comb(i)
 	for j := range dst {
-		if j%p.pilots == offset {
+		if j%every == offset {
 			continue
 		}
 		cell, ok := order.next()

@@ -256,7 +256,7 @@ func (d *Demodulator) told(kind modem.EventKind, b *modem.Burst, way *channel, g
 	return modem.Event{
 		Kind: kind, Start: start, End: d.end, Burst: b,
 		Quality: modem.Quality{
-			SNR:         snr + usualLevel - levelDBFS(d.rx.plan.mode.bits),
+			SNR:         snr,
 			EVM:         10 * math.Log10(way.floor/way.power),
 			PPM:         -1e6 * d.rx.clock.skew,
 			Peak:        20 * math.Log10(float64(max(peak, 1e-9))),

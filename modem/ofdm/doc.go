@@ -21,6 +21,7 @@
 // docs/wire-ofdm.md gives every carrier. profile.go holds the tables: bands,
 // classes of preamble and header, modes. plan.go says where everything in a
 // burst lies; both directions work from it. code.go takes octets to carriers.
+// shape.go makes small amplitudes more frequent than large ones, for 0.4 to 1.5 dB.
 //
 // The receiver works on whole bursts. It finds the chirp (search.go), searches
 // the sender's clock with the known carriers of the head, follows it from there

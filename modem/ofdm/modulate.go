@@ -18,6 +18,7 @@ type Modulator struct {
 	ffts   map[int]*dsp.RealFFT
 	chirps [][]float32 // per class, RMS 1
 	resamp *dsp.Interpolator
+	pulses map[geometry][]float32 // that trim peaks
 
 	spectrum []complex64
 	time     []float32
@@ -37,7 +38,7 @@ func NewModulator(name string, rate int) (*Modulator, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &Modulator{prof: p, scale: s, ffts: map[int]*dsp.RealFFT{}, coder: newCoder()}
+	m := &Modulator{prof: p, scale: s, ffts: map[int]*dsp.RealFFT{}, coder: newCoder(), pulses: map[geometry][]float32{}}
 	for i := range p.classes {
 		m.chirps = append(m.chirps, chirp(&p.classes[i], float64(s.times)))
 	}
@@ -196,6 +197,9 @@ func (m *Modulator) symbol(g geometry, at int, level float32, values []complex64
 		m.spectrum[g.first+i] = complex(a*real(v), a*imag(v))
 	}
 	fft.Inverse(m.time, m.spectrum)
+	if m.prof.trim {
+		m.trim(g, fft)
+	}
 
 	fade := m.prof.taper * m.scale.times
 	out := m.burst[at:]
@@ -207,6 +211,54 @@ func (m *Modulator) symbol(g geometry, at int, level float32, values []complex64
 	copy(out[fade:g.cp], m.time[g.n-g.cp+fade:])
 	copy(out[g.cp:], m.time)
 }
+
+// trim takes the peaks of a symbol down to full scale with what little of the
+// spectrum is left beside the band (tone reservation, Tellado and Cioffi, 1998):
+// carriers there are added that together make a pulse under each peak. The
+// receiver does not look at them.
+func (m *Modulator) trim(g geometry, fft *dsp.RealFFT) {
+	const (
+		limit       = 0.985 // a little below full scale, where neighbouring peaks leave something
+		corrections = 64
+	)
+	pulse := m.pulses[g]
+	if pulse == nil {
+		pulse = make([]float32, g.n)
+		clear(m.spectrum)
+		for k := 1; k < g.n/2; k++ {
+			if k < g.first-trimGuard || k > g.first+g.carriers+trimGuard {
+				m.spectrum[k] = 1
+			}
+		}
+		fft.Inverse(pulse, m.spectrum)
+		top := pulse[0]
+		for i := range pulse {
+			pulse[i] /= top
+		}
+		m.pulses[g] = pulse
+	}
+	for range corrections {
+		at, top := 0, float32(0)
+		for i, v := range m.time {
+			if v = max(v, -v); v > top {
+				at, top = i, v
+			}
+		}
+		if top <= 1 {
+			return
+		}
+		a := m.time[at] * (1 - limit/top)
+		for i, v := range pulse[:g.n-at] {
+			m.time[at+i] -= a * v
+		}
+		for i, v := range pulse[g.n-at:] {
+			m.time[i] -= a * v
+		}
+	}
+}
+
+// trimGuard is how many carriers beside the band stay free.
+const trimGuard = 2
 
 // fadeIn is the raised cosine of n steps.
 func fadeIn(i, n int) float32 {

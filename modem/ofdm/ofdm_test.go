@@ -172,7 +172,7 @@ func TestSilenceInDenseMode(t *testing.T) {
 	mcs := len(cable.modes) - 8
 	s := newStation(t, "cable", 48000)
 	rng := rand.New(rand.NewPCG(seed, 1))
-	b := burstOf(rng, mcs, 40, 1024, 8)
+	b := burstOf(rng, mcs, 60, 960, 8)
 	x, err := s.mod.AppendBurst(nil, b)
 	if err != nil {
 		t.Fatal(err)
@@ -188,8 +188,10 @@ func TestSilenceInDenseMode(t *testing.T) {
 			}
 		}
 	}
-	if lost == 0 || lost > 12 {
-		t.Errorf("%d of 40 frames lost to a silence of 20 ms, want a few", lost)
+	// A symbol holds 9 frames, interleaved in groups of a symbol that it shares with
+	// its neighbours.
+	if lost == 0 || lost > 20 {
+		t.Errorf("%d of 60 frames lost to a silence of 20 ms, want a few", lost)
 	}
 }
 
@@ -211,7 +213,7 @@ func TestModeTableHolds(t *testing.T) {
 	} {
 		s := newStation(t, c.profile, 48000)
 		m := Modes(c.profile, 48000)[c.mcs]
-		snr := m.SNRdB - usualLevel + levelDBFS(s.mod.prof.modes[c.mcs].bits) + 0.5
+		snr := m.SNRdB + 0.5
 		o := s.send(t, path{snr: snr, ppm: -55}, c.mcs, c.bursts, c.frames, m.FrameOctets, 16, rand.New(rand.NewPCG(seed, 2)))
 		if o.share() < 0.9 {
 			t.Errorf("%s MCS %d at %.2f dB: %d of %d frames (seed %d)", c.profile, c.mcs, snr, o.delivered, o.frames, seed)
@@ -234,7 +236,7 @@ func TestTables(t *testing.T) {
 				t.Errorf("%s MCS %d: %+v", p.name, i, m)
 			}
 			// Power concentrated in the band: its SNR is higher there.
-			inBand := math.Pow(10, (m.SNRdB-usualLevel+levelDBFS(p.modes[i].bits))/10) * 24000 / m.BandwidthHz
+			inBand := math.Pow(10, m.SNRdB/10) * 24000 / m.BandwidthHz
 			if limit := float64(p.channels()) * m.BandwidthHz * math.Log2(1+inBand); m.NetBPS > limit {
 				t.Errorf("%s MCS %d: %.0f bit/s at %.1f dB, Shannon's limit is %.0f", p.name, i, m.NetBPS, m.SNRdB, limit)
 			}
@@ -554,7 +556,12 @@ func TestQAM(t *testing.T) {
 				d := z - q.point(word)
 				sum[word[bit]] += math.Exp(-float64(real(d)*real(d)+imag(d)*imag(d)) / float64(v))
 			}
-			if want := math.Log(sum[0] / sum[1]); math.Abs(want-float64(llr[bit])) > 1e-3*(1+math.Abs(want)) {
+			// Beyond 16 it is that of the two nearest points: the sum counts little.
+			want, off := math.Log(sum[0]/sum[1]), 1e-3
+			if math.Abs(want) > 16 {
+				off = 0.03
+			}
+			if math.Abs(want-float64(llr[bit])) > off*(1+math.Abs(want)) {
 				t.Errorf("64-QAM, z %v, variance %g, bit %d: LLR %g, want %g", z, v, bit, llr[bit], want)
 			}
 		}

@@ -62,7 +62,7 @@ func (c *coder) pairValues(dst [2][]complex64, p *plan, i int) {
 	if i < p.training {
 		return
 	}
-	q := c.qam(p.mode.bits)
+	q := c.bodyQAM(p)
 	order := p.order(i)
 	offset := pilotOffset(i, p.pilots)
 	for _, values := range dst {
@@ -366,7 +366,7 @@ func (r *receiver) trackPair(g geometry, symbols [2][]symbol, seen int, way *pai
 			r.followPair(g, part(0, seen), way, before)
 		}
 	}
-	if r.stale(symbols[0]) {
+	if r.stale(g, symbols[0]) {
 		r.transformPair(g, symbols)
 	}
 	r.followPair(g, symbols, way, before)
@@ -445,7 +445,7 @@ func (r *receiver) loudnessPair(body [2][]symbol) {
 // pairLLRs fills r.llr.
 func (r *receiver) pairLLRs(body [2][]symbol) {
 	p := &r.plan
-	q := r.coder.qam(p.mode.bits)
+	q := r.coder.bodyQAM(p)
 	for i := p.training; i < p.bodyCount; i++ {
 		order := p.order(i)
 		offset := pilotOffset(i, p.pilots)
@@ -469,7 +469,7 @@ func (r *receiver) pairLLRs(body [2][]symbol) {
 // remodulatePair makes references of what the decoder thinks was sent.
 func (r *receiver) remodulatePair(body [2][]symbol) {
 	p := &r.plan
-	q := r.coder.qam(p.mode.bits)
+	q := r.coder.bodyQAM(p)
 	for i := p.training; i < p.bodyCount; i++ {
 		order := p.order(i)
 		offset := pilotOffset(i, p.pilots)

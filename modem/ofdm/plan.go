@@ -34,18 +34,26 @@ type plan struct {
 	body      geometry
 	bodyAt    int
 	training  int // training symbols of the body
+	dense     int // the body's first symbol has a pilot in so many carriers instead of training; 0: no
 	bodyCount int // symbols, training included
 	pilots    int // one carrier in so many
 	streams   int // each with its own body; the head is the same on all channels
 
 	words  int // codewords per frame
-	k      int // information bits of a codeword, check included
+	net    int // data bits of a codeword, check included
+	k      int // information bits of its code: with shaping more than net
 	e      int // coded bits of a codeword
 	cells  int // QAM symbols of a codeword
 	group  int // codewords interleaved with one another
 	invert int // of the interleaver in a whole group
 	last   int // codewords in the last group
-	lastIn int // of the interleaver there
+	// Of a shaped mode: how, the shaped ones of a codeword's coded bits, and the
+	// matcher's budget.
+	shaping shaping
+	shaped  int
+	budget  int
+	matched int // data bits of a codeword that the matcher takes
+	lastIn  int // of the interleaver there
 
 	samples int // internal samples of the whole burst
 }
@@ -57,7 +65,9 @@ const (
 	// strength.
 	controlShare = 0.66
 	frameCheck   = 4                         // octets
+	stretch      = 1.04                      // times the longest codeword are coded as one that is shorter than its mode would have it
 	maxWordBits  = 8448                      // information bits of the longest codeword
+	longSymbol   = 4096                      // samples at the base rate, from which on a profile may do without training
 	maxCells     = maxSeconds * 4 * baseRate // more would be longer than the longest burst
 )
 
@@ -124,14 +134,30 @@ func (p *plan) setHead(s scale) {
 // of longer symbols that takes hardly longer and suffers less from echoes.
 func (p *plan) setBody(prof *profile, s scale) error {
 	bits := 8 * (p.octets + frameCheck)
-	p.words = (bits + maxWordBits - 1) / maxWordBits
-	p.k = (bits + p.words - 1) / p.words
+	p.shaping = prof.shapingOf(p.mode)
+	info := float64(p.shaping.info(bits, int(float64(bits)/p.mode.rate))) // of the code, with shaping
+	most := int(math.Ceil(info / maxWordBits))
+	if p.shaping.bits > 0 {
+		// Rather the matcher gets a little more to do than two short codewords, as
+		// long as it can.
+		least := int(math.Ceil(info / (stretch * maxWordBits)))
+		if err := p.setWords(prof, s, bits, least); err == nil || least == most {
+			return err
+		}
+	}
+	return p.setWords(prof, s, bits, most)
+}
+
+// setWords lays out frames of so many bits in so many codewords each.
+func (p *plan) setWords(prof *profile, s scale, bits, each int) error {
+	p.words = each
+	net := (bits + p.words - 1) / p.words
 	words := p.words * p.frames
-	wanted := int(math.Ceil(float64(p.k) / p.mode.rate / float64(p.mode.bits)))
+	wanted := int(math.Ceil(float64(net) / p.mode.rate / float64(p.mode.bits)))
 	best := 0
 	if float64(wanted)*float64(words) < maxCells*float64(s.times) {
 		for _, v := range p.mode.shapes {
-			if n := p.shape(s, v, wanted*words); best == 0 || n < best {
+			if n := p.shape(prof, s, v, wanted*words); best == 0 || n < best {
 				best = n
 			}
 		}
@@ -141,7 +167,7 @@ func (p *plan) setBody(prof *profile, s scale) error {
 	}
 	longest := int(prof.patience * float64(best))
 	for _, v := range slices.Backward(p.mode.shapes) {
-		if best = p.shape(s, v, wanted*words); best <= longest {
+		if best = p.shape(prof, s, v, wanted*words); best <= longest {
 			break
 		}
 	}
@@ -149,8 +175,10 @@ func (p *plan) setBody(prof *profile, s scale) error {
 	for i := p.training; i < p.bodyCount; i++ {
 		places += p.bodyPlaces(p.body, i)
 	}
-	p.cells = places / words
-	p.e = p.cells * p.mode.bits
+	p.cells = min(places/words, p.shaping.mostCells())
+	if !p.setWord(net) {
+		return fmt.Errorf("ofdm: %w: frames of %d octets do not fit the code of MCS %d", modem.ErrBurst, p.octets, p.mcs)
+	}
 	p.group = words
 	if prof.apart > 0 && p.mode.bits >= prof.apart {
 		p.group = min(words, (p.streams*p.body.carriers+p.cells-1)/p.cells)
@@ -167,11 +195,14 @@ func (p *plan) setBody(prof *profile, s scale) error {
 
 // shape gives the body the numerology v with room for so many cells, and returns
 // its length.
-func (p *plan) shape(s scale, v numerology, cells int) int {
+func (p *plan) shape(prof *profile, s scale, v numerology, cells int) int {
 	p.body = s.geometry(v, p.class)
-	p.training = p.streams
-	if v == p.class.head {
+	p.training, p.dense, p.pilots = p.streams, 0, prof.pilots
+	switch {
+	case v == p.class.head:
 		p.training--
+	case prof.dense > 0 && v.n >= longSymbol:
+		p.training, p.dense, p.pilots = 0, v.n/prof.dense, v.n/prof.dense*prof.sparse
 	}
 	p.bodyCount = p.training
 	for places := 0; places < cells; p.bodyCount++ {
@@ -202,14 +233,32 @@ func (p *plan) headPlaces(i int) int {
 // bodyPlaces is the same for symbol i of the body, all streams together: their
 // places follow one another.
 func (p *plan) bodyPlaces(g geometry, i int) int {
-	return p.streams * (g.carriers - combSize(g.carriers, pilotOffset(i, p.pilots), p.pilots))
+	offset, every := p.comb(i)
+	return p.streams * (g.carriers - combSize(g.carriers, offset, every))
+}
+
+// comb is where the pilots of symbol i of the body lie. Behind a first symbol
+// with many of them they keep to its carriers.
+func (p *plan) comb(i int) (offset, every int) {
+	switch {
+	case p.dense == 0:
+		return pilotOffset(i, p.pilots), p.pilots
+	case i == 0:
+		return 0, p.dense
+	}
+	return p.dense * pilotOffset(i, p.pilots/p.dense), p.pilots
 }
 
 func combSize(n, offset, every int) int { return (n - offset + every - 1) / every }
 
 // graph is the base graph of the payload's code: low rates do better on BG2 as
 // long as it holds the codeword.
-func (p *plan) graph() fec.Graph { return fec.SelectGraph(p.k, p.e) }
+func (p *plan) graph() fec.Graph {
+	if p.shaped > 0 {
+		return fec.BG1 // hides the smaller share
+	}
+	return fec.SelectGraph(p.k, p.e)
+}
 
 // spread is an interleaver of n places: thing i lies at place i·step mod n, so
 // place p holds thing p·invert mod n. The step is next to n/φ, so that things at a

@@ -45,7 +45,7 @@ type class struct {
 type mode struct {
 	class  int
 	bits   int     // coded bits on a carrier, even: QAM of 2^bits points
-	rate   float64 // information bits (check included) per coded bit; below 1/5 bits are repeated
+	rate   float64 // information bits (check included) per coded bit, what the matcher adds not counted; below 1/5 bits are repeated
 	octets int     // frame that suits the mode
 	snr    float64 // dB, measured by BenchmarkModeTable
 	shapes []numerology
@@ -60,8 +60,12 @@ type profile struct {
 	classes  []class
 	modes    []mode
 	pilots   int     // one carrier in so many of each payload symbol
+	dense    int     // bins of a comb that is all that the first of long symbols has instead of training, a power of 2; 0: training
+	sparse   int     // and the share of the comb that is pilots in each of the others: one in so many
+	trim     bool    // peaks are taken down with what is outside the band
 	taper    int     // samples over which a symbol fades into the next
 	apart    int     // constellations of so many bits and more are interleaved only within a symbol or so; 0: none
+	shaped   int     // constellations of so many bits and more are shaped; 0: none
 	patience float64 // times the shortest airtime is spent on longer symbols
 	spread   float64 // s, echoes later than that after the direct wave are not expected to be strong
 }
@@ -112,6 +116,7 @@ var (
 	cableWeak = numerology{1024, 64}
 	cableDeep = []numerology{cableWeak}
 	cableFast = []numerology{cableHead, {1024, 48}, {4096, 96}}
+	cableBulk = []numerology{cableHead, {1024, 48}, {4096, 96}, {8192, 96}}
 )
 
 // cable is the profile for an audio lead: flat, short, quiet.
@@ -120,8 +125,12 @@ var cable = profile{
 	about:    "audio lead",
 	wide:     true,
 	pilots:   48,
+	dense:    1024,
+	sparse:   24,
+	trim:     true,
+	shaped:   4,
 	taper:    12,
-	patience: 1,
+	patience: 1.03,
 	apart:    8,
 	spread:   0.5e-3,
 	classes: []class{
@@ -146,55 +155,55 @@ var cable = profile{
 		{1, 2, 0.3, 512, -2.75, cableDeep},
 		{1, 2, 0.39, 512, -1.5, cableDeep},
 		{0, 2, 0.48, 1024, -0.25, cableFast},
-		{0, 2, 0.6, 1024, 1.5, cableFast},
-		{0, 2, 0.72, 1024, 3, cableFast},
-		{0, 4, 0.42, 1024, 4, cableFast},
-		{0, 4, 0.49, 1024, 5.25, cableFast},
-		{0, 4, 0.56, 1024, 6.25, cableFast},
-		{0, 4, 0.63, 1024, 7.25, cableFast},
-		{0, 6, 0.44, 1024, 8.25, cableFast},
-		{0, 6, 0.5, 1024, 9.5, cableFast},
-		{0, 6, 0.56, 1024, 10.75, cableFast},
-		{0, 6, 0.62, 1024, 11.75, cableFast},
-		{0, 6, 0.68, 1024, 13, cableFast},
-		{0, 8, 0.55, 1024, 14.5, cableFast},
-		{0, 8, 0.6, 1024, 15.75, cableFast},
-		{0, 8, 0.65, 1024, 17, cableFast},
-		{0, 8, 0.7, 1024, 18.25, cableFast},
-		{0, 8, 0.75, 1024, 19.25, cableFast},
-		{0, 10, 0.625, 1024, 20.5, cableFast},
-		{0, 10, 0.665, 1024, 21.75, cableFast},
-		{0, 10, 0.705, 1024, 23, cableFast},
-		{0, 10, 0.75, 1024, 24.25, cableFast},
-		{0, 10, 0.795, 1024, 25.5, cableFast},
-		{0, 10, 0.83, 1024, 26.5, cableFast},
-		{0, 12, 0.68, 1024, 27.75, cableFast},
-		{0, 12, 0.72, 1024, 29, cableFast},
-		{0, 12, 0.76, 1024, 30.25, cableFast},
-		{0, 12, 0.8, 1024, 31.75, cableFast},
-		{0, 14, 0.7, 1024, 32.75, cableFast},
-		{0, 14, 0.745, 1024, 34.5, cableFast},
-		{0, 14, 0.78, 1024, 35.75, cableFast},
-		{0, 14, 0.815, 1024, 37, cableFast},
-		{0, 14, 0.845, 1024, 38.25, cableFast},
-		{0, 16, 0.755, 1024, 39.75, cableFast},
-		{0, 16, 0.785, 1024, 40.75, cableFast},
-		{0, 16, 0.815, 1024, 42.25, cableFast},
-		{0, 16, 0.845, 1024, 43.5, cableFast},
-		{0, 18, 0.745, 1024, 44, cableFast},
-		{0, 18, 0.77, 1024, 45.25, cableFast},
-		{0, 18, 0.8, 1024, 46.75, cableFast},
-		{0, 18, 0.83, 1024, 48, cableFast},
-		{0, 18, 0.86, 1024, 49.5, cableFast},
-		{0, 20, 0.768, 1024, 50, cableFast},
-		{0, 20, 0.79, 1024, 51, cableFast},
-		{0, 20, 0.82, 1024, 52.75, cableFast},
-		{0, 20, 0.845, 1024, 54, cableFast},
-		{0, 20, 0.87, 1024, 55.5, cableFast},
-		{0, 22, 0.79, 1024, 56.25, cableFast},
-		{0, 22, 0.81, 1024, 57.5, cableFast},
-		{0, 22, 0.84, 1024, 59, cableFast},
-		{0, 22, 0.865, 1024, 60.5, cableFast},
+		{0, 2, 0.6, 1024, 1.25, cableFast},
+		{0, 2, 0.72, 1024, 2.75, cableFast},
+		{0, 4, 0.421, 664, 3.75, cableFast},
+		{0, 4, 0.496, 732, 5, cableFast},
+		{0, 4, 0.576, 796, 6, cableFast},
+		{0, 4, 0.661, 856, 7.25, cableFast},
+		{0, 6, 0.5, 736, 9, cableFast},
+		{0, 6, 0.562, 784, 10, cableFast},
+		{0, 6, 0.625, 832, 11.25, cableFast},
+		{0, 6, 0.69, 872, 12.5, cableFast},
+		{0, 8, 0.566, 788, 13.75, cableBulk},
+		{0, 8, 0.616, 824, 15, cableBulk},
+		{0, 8, 0.667, 860, 16.25, cableBulk},
+		{0, 8, 0.718, 892, 17.5, cableBulk},
+		{0, 8, 0.769, 920, 18.75, cableBulk},
+		{0, 10, 0.656, 852, 20, cableBulk},
+		{0, 10, 0.697, 876, 21.25, cableBulk},
+		{0, 10, 0.738, 904, 22.25, cableBulk},
+		{0, 10, 0.78, 928, 23.75, cableBulk},
+		{0, 10, 0.821, 948, 25, cableBulk},
+		{0, 12, 0.719, 892, 26.5, cableBulk},
+		{0, 12, 0.753, 912, 27.5, cableBulk},
+		{0, 12, 0.788, 932, 28.75, cableBulk},
+		{0, 12, 0.822, 948, 30, cableBulk},
+		{0, 14, 0.734, 900, 31.25, cableBulk},
+		{0, 14, 0.764, 916, 32.5, cableBulk},
+		{0, 14, 0.794, 932, 34, cableBulk},
+		{0, 14, 0.823, 948, 35.25, cableBulk},
+		{0, 14, 0.853, 964, 36.5, cableBulk},
+		{0, 16, 0.772, 920, 37.75, cableBulk},
+		{0, 16, 0.798, 936, 39, cableBulk},
+		{0, 16, 0.824, 948, 40.25, cableBulk},
+		{0, 16, 0.85, 964, 41.5, cableBulk},
+		{0, 16, 0.876, 976, 42.75, cableBulk},
+		{0, 18, 0.802, 940, 44, cableBulk},
+		{0, 18, 0.825, 952, 45, cableBulk},
+		{0, 18, 0.848, 964, 46.5, cableBulk},
+		{0, 18, 0.871, 972, 47.75, cableBulk},
+		{0, 18, 0.894, 984, 49.25, cableBulk},
+		{0, 20, 0.825, 952, 50.5, cableBulk},
+		{0, 20, 0.846, 960, 51.75, cableBulk},
+		{0, 20, 0.867, 972, 53, cableBulk},
+		{0, 20, 0.89, 980, 54.5, cableBulk},
+		{0, 20, 0.909, 992, 55.75, cableBulk},
+		{0, 22, 0.845, 960, 57, cableBulk},
+		{0, 22, 0.864, 972, 58.25, cableBulk},
+		{0, 22, 0.883, 980, 59.5, cableBulk},
+		{0, 22, 0.902, 988, 60.75, cableBulk},
+		{0, 24, 0.844, 960, 62.25, cableBulk},
 	},
 }
 
@@ -211,12 +220,77 @@ var cable2 = profile{
 	taper:    12,
 	patience: 1,
 	apart:    8,
+	trim:     true,
 	spread:   0.5e-3,
 	classes:  cable.classes[:cable2Classes],
-	modes:    doubled(cable.modes),
+	modes:    doubled(uniform),
 }
 
 const cable2Classes = 3
+
+// uniform are the modes of one stream of cable2. Their SNRs are those of one
+// channel, from before peaks were trimmed: modes of 12 bits and more stand up to
+// 1 dB better.
+var uniform = []mode{
+	{2, 2, 0.047, 256, -11, cableDeep},
+	{2, 2, 0.066, 320, -9.75, cableDeep},
+	{2, 2, 0.092, 384, -8.25, cableDeep},
+	{2, 2, 0.127, 512, -7, cableDeep},
+	{1, 2, 0.17, 512, -5.5, cableDeep},
+	{1, 2, 0.23, 512, -3.75, cableDeep},
+	{1, 2, 0.3, 512, -2.75, cableDeep},
+	{1, 2, 0.39, 512, -1.5, cableDeep},
+	{0, 2, 0.48, 1024, -0.25, cableFast},
+	{0, 2, 0.6, 1024, 1.5, cableFast},
+	{0, 2, 0.72, 1024, 3, cableFast},
+	{0, 4, 0.42, 1024, 4, cableFast},
+	{0, 4, 0.49, 1024, 5.25, cableFast},
+	{0, 4, 0.56, 1024, 6.25, cableFast},
+	{0, 4, 0.63, 1024, 7.25, cableFast},
+	{0, 6, 0.44, 1024, 8.25, cableFast},
+	{0, 6, 0.5, 1024, 9.5, cableFast},
+	{0, 6, 0.56, 1024, 10.75, cableFast},
+	{0, 6, 0.62, 1024, 11.75, cableFast},
+	{0, 6, 0.68, 1024, 13, cableFast},
+	{0, 8, 0.55, 1024, 14.5, cableFast},
+	{0, 8, 0.6, 1024, 15.75, cableFast},
+	{0, 8, 0.65, 1024, 17, cableFast},
+	{0, 8, 0.7, 1024, 18.25, cableFast},
+	{0, 8, 0.75, 1024, 19.25, cableFast},
+	{0, 10, 0.625, 1024, 20.5, cableFast},
+	{0, 10, 0.665, 1024, 21.75, cableFast},
+	{0, 10, 0.705, 1024, 23, cableFast},
+	{0, 10, 0.75, 1024, 24.25, cableFast},
+	{0, 10, 0.795, 1024, 25.5, cableFast},
+	{0, 10, 0.83, 1024, 26.5, cableFast},
+	{0, 12, 0.68, 1024, 27.75, cableFast},
+	{0, 12, 0.72, 1024, 29, cableFast},
+	{0, 12, 0.76, 1024, 30.25, cableFast},
+	{0, 12, 0.8, 1024, 31.75, cableFast},
+	{0, 14, 0.7, 1024, 32.75, cableFast},
+	{0, 14, 0.745, 1024, 34.5, cableFast},
+	{0, 14, 0.78, 1024, 35.75, cableFast},
+	{0, 14, 0.815, 1024, 37, cableFast},
+	{0, 14, 0.845, 1024, 38.25, cableFast},
+	{0, 16, 0.755, 1024, 39.75, cableFast},
+	{0, 16, 0.785, 1024, 40.75, cableFast},
+	{0, 16, 0.815, 1024, 42.25, cableFast},
+	{0, 16, 0.845, 1024, 43.5, cableFast},
+	{0, 18, 0.745, 1024, 44, cableFast},
+	{0, 18, 0.77, 1024, 45.25, cableFast},
+	{0, 18, 0.8, 1024, 46.75, cableFast},
+	{0, 18, 0.83, 1024, 48, cableFast},
+	{0, 18, 0.86, 1024, 49.5, cableFast},
+	{0, 20, 0.768, 1024, 50, cableFast},
+	{0, 20, 0.79, 1024, 51, cableFast},
+	{0, 20, 0.82, 1024, 52.75, cableFast},
+	{0, 20, 0.845, 1024, 54, cableFast},
+	{0, 20, 0.87, 1024, 55.5, cableFast},
+	{0, 22, 0.79, 1024, 56.25, cableFast},
+	{0, 22, 0.81, 1024, 57.5, cableFast},
+	{0, 22, 0.84, 1024, 59, cableFast},
+	{0, 22, 0.865, 1024, 60.5, cableFast},
+}
 
 // pairLoss is how much more SNR, in dB, a mode needs with two streams: the
 // receiver estimates twice as many paths, and the training that takes makes
@@ -327,6 +401,7 @@ var ultra = profile{
 	name:     "ultra",
 	about:    "inaudible to most adults",
 	pilots:   16,
+	shaped:   4,
 	taper:    96,
 	patience: 1.15,
 	spread:   20e-3,
@@ -346,21 +421,21 @@ var ultra = profile{
 		{0, 2, 0.35, 256, -9.75, ultraShort},
 		{0, 2, 0.46, 256, -8.25, ultraShort},
 		{0, 2, 0.6, 256, -6.5, ultraShort},
-		{0, 4, 0.34, 512, -5.25, ultraLong},
-		{0, 4, 0.38, 512, -4.5, ultraLong},
-		{0, 4, 0.46, 512, -3.25, ultraLong},
-		{0, 4, 0.55, 512, -1.75, ultraLong},
-		{0, 4, 0.64, 512, -0.5, ultraLong},
-		{0, 6, 0.45, 512, 0.75, ultraLong},
-		{0, 6, 0.5, 512, 1.75, ultraLong},
-		{0, 6, 0.57, 512, 3, ultraLong},
-		{0, 6, 0.64, 512, 4.25, ultraLong},
-		{0, 6, 0.71, 512, 6, ultraLong},
-		{0, 8, 0.55, 512, 6.5, ultraLong},
-		{0, 8, 0.61, 512, 7.5, ultraLong},
-		{0, 8, 0.67, 512, 8.5, ultraLong},
-		{0, 8, 0.705, 512, 9.75, ultraLong},
-		{0, 8, 0.74, 512, 11.5, ultraLong},
+		{0, 4, 0.34, 512, -5.5, ultraLong},
+		{0, 4, 0.38, 512, -4.75, ultraLong},
+		{0, 4, 0.46, 512, -3.75, ultraLong},
+		{0, 4, 0.55, 512, -2.25, ultraLong},
+		{0, 4, 0.64, 512, -0.75, ultraLong},
+		{0, 6, 0.45, 512, 0.25, ultraLong},
+		{0, 6, 0.5, 512, 1, ultraLong},
+		{0, 6, 0.57, 512, 2, ultraLong},
+		{0, 6, 0.64, 512, 3.5, ultraLong},
+		{0, 6, 0.71, 512, 5.25, ultraLong},
+		{0, 8, 0.55, 512, 5.25, ultraLong},
+		{0, 8, 0.61, 512, 6, ultraLong},
+		{0, 8, 0.67, 512, 7.25, ultraLong},
+		{0, 8, 0.705, 512, 8.75, ultraLong},
+		{0, 8, 0.74, 512, 10.25, ultraLong},
 	},
 }
 
@@ -369,6 +444,7 @@ var voice = profile{
 	name:     "voice",
 	about:    "telephone, hand-held radio",
 	pilots:   16,
+	shaped:   4,
 	taper:    48,
 	patience: 1.15,
 	spread:   10e-3,
@@ -388,39 +464,29 @@ var voice = profile{
 		{0, 2, 0.46, 256, -9.75, voiceShort},
 		{0, 2, 0.53, 256, -8.75, voiceShort},
 		{0, 2, 0.6, 256, -7.75, voiceShort},
-		{0, 4, 0.38, 512, -6, voiceLong},
-		{0, 4, 0.46, 512, -4.75, voiceLong},
-		{0, 4, 0.55, 512, -3.25, voiceLong},
-		{0, 4, 0.64, 512, -2, voiceLong},
-		{0, 6, 0.5, 512, -0.25, voiceLong},
-		{0, 6, 0.57, 512, 1.25, voiceLong},
-		{0, 6, 0.64, 512, 2, voiceLong},
-		{0, 6, 0.71, 512, 3.25, voiceLong},
-		{0, 8, 0.55, 512, 5, voiceLong},
-		{0, 8, 0.61, 512, 6.5, voiceLong},
-		{0, 8, 0.67, 512, 8.25, voiceLong},
-		{0, 8, 0.76, 512, 9.25, voiceLong},
+		{0, 4, 0.38, 512, -6.5, voiceLong},
+		{0, 4, 0.46, 512, -5, voiceLong},
+		{0, 4, 0.55, 512, -3.75, voiceLong},
+		{0, 4, 0.64, 512, -2.25, voiceLong},
+		{0, 6, 0.5, 512, -0.75, voiceLong},
+		{0, 6, 0.57, 512, 0.5, voiceLong},
+		{0, 6, 0.64, 512, 1.5, voiceLong},
+		{0, 6, 0.71, 512, 2.5, voiceLong},
+		{0, 8, 0.55, 512, 3.75, voiceLong},
+		{0, 8, 0.61, 512, 5, voiceLong},
+		{0, 8, 0.67, 512, 7, voiceLong},
+		{0, 8, 0.76, 512, 7, voiceLong},
 	},
 }
 
-// levelDBFS is the RMS level of a burst of the constellation with 2^bits
-// points. An OFDM signal is Gaussian: at 12 dB below full scale one sample in
-// 16 000 is clipped, and what that costs a symbol stays 35 dB below it. For
-// denser constellations the burst is made as quiet as its largest sample asks
-// for; among the 10⁵ samples of 2 s that is one 13 dB above the mean.
-func levelDBFS(bits int) float64 {
-	if bits >= denseBits {
-		return -13
-	}
-	return usualLevel
-}
-
-// denseBits is where bursts are no longer clipped.
+// denseBits is the size of constellations from which on nothing of a burst may
+// be clipped: a burst with peaks beyond full scale is sent more quietly. An OFDM
+// signal is Gaussian: at 12 dB below full scale one sample in 16 000 is clipped,
+// and what that costs a symbol stays 35 dB below it.
 const denseBits = 12
 
-// usualLevel is the level in dBFS that SNRs are told for: a burst that is sent
-// more quietly is counted as if it had been sent at this level, so that all
-// modes of a table are measured against the same noise.
+// usualLevel is the RMS level in dBFS that bursts are sent at and SNRs are told
+// for.
 const usualLevel = -12
 
 // geometry is where a numerology has its carriers.
@@ -463,10 +529,18 @@ func Modes(name string, rate int) []modem.Mode {
 			BandwidthHz: (c.hi - c.lo) * float64(s.rate) / s.ratio / float64(baseRate*s.times),
 			SNRdB:       m.snr,
 			FrameOctets: m.octets,
-			Description: fmt.Sprintf("%s, %s, code rate %.2g", p.about, constellation(m.bits), m.rate),
+			Description: fmt.Sprintf("%s, %s, %s %.2g", p.about, constellation(m.bits), p.coding(m), m.rate),
 		}
 	}
 	return table
+}
+
+// coding names what the rate of a mode is the rate of.
+func (p *profile) coding(m *mode) string {
+	if p.shapingOf(m).bits > 0 {
+		return "shaped, rate"
+	}
+	return "code rate"
 }
 
 func constellation(bits int) string {

@@ -1,6 +1,9 @@
 package ofdm
 
-import "math"
+import (
+	"math"
+	mathbits "math/bits"
+)
 
 // Square QAM with Gray labels as in TS 38.211 §5.1: the even bits of a symbol
 // label the real axis, the odd ones the imaginary, each a PAM of m bits with
@@ -13,35 +16,44 @@ import "math"
 
 // qam is one constellation of 2^bits points of mean power 1.
 type qam struct {
-	bits  int
-	m     int     // bits of an axis
-	unit  float32 // half the distance of neighbours
-	level []float32
-	label []byte // level i has the bits label[i*m:][:m]
-	exact bool   // few enough levels for LLRs that are no approximation
+	bits int
+	m    int     // bits of an axis
+	unit float32 // half the distance of neighbours
+	// Shaped constellations: logarithm of the probability of a level by its coarse
+	// amplitude, which is the position of its amplitude without the fine bits.
+	prior []float32
+	fine  int
 }
 
-// maxExactBits bounds the axis for which LLRs are exact. Beyond, the nearest
-// points alone are within 0.05 dB at the code rates in use.
-const maxExactBits = 4
-
 func newQAM(bits int) *qam {
-	q := &qam{bits: bits, m: bits / 2}
+	q := new(qam)
+	q.uniform(bits)
+	return q
+}
+
+// uniform makes all points equally likely.
+func (q *qam) uniform(bits int) {
+	q.bits, q.m = bits, bits/2
 	levels := 1 << q.m
 	// The mean square of the odd integers up to levels−1 is (levels²−1)/3.
 	q.unit = float32(1 / math.Sqrt(2*float64(levels*levels-1)/3))
-	q.exact = q.m <= maxExactBits
-	if q.exact {
-		word := make([]byte, q.m)
-		for v := range levels {
-			for i := range word {
-				word[i] = byte(v >> i & 1)
-			}
-			q.level = append(q.level, q.axis(word, 1))
-			q.label = append(q.label, word...)
-		}
+	q.prior, q.fine = q.prior[:0], 0
+}
+
+// shape gives the coarse amplitudes probabilities.
+func (q *qam) shape(bits int, prob []float64) {
+	q.uniform(bits)
+	q.fine = q.m - mathbits.Len(uint(len(prob)))
+	width := float64(int(2) << q.fine) // of a coarse amplitude
+	var power float64
+	for a, p := range prob {
+		// The mean square of n odd integers in a row: that of their middle, and
+		// (n²−1)/3 around it.
+		middle := width * (float64(a) + 0.5)
+		power += p * (middle*middle + (width*width/4-1)/3)
+		q.prior = append(q.prior, float32(math.Log(max(p, 1e-20))))
 	}
-	return q
+	q.unit = float32(1 / math.Sqrt(2*power))
 }
 
 // axis is the PAM value of m bits, stride apart.
@@ -81,30 +93,89 @@ func (q *qam) soften(llr []float32, z complex64, v float32) {
 	q.softenAxis(llr[1:], imag(z)/q.unit, inverse)
 }
 
+// Levels further from the nearest than farthest, or so far that they are less
+// likely than it by e^−negligible, are left out of the LLRs.
+const (
+	farthest   = 32
+	negligible = 18
+)
+
+// softenAxis sums over the levels around y. A bit that all of them agree on gets
+// the LLR of the nearest two levels that differ in it.
 func (q *qam) softenAxis(llr []float32, y, inverse float32) {
 	if q.m == 1 {
 		llr[0] = 4 * y * inverse
 		return
 	}
+	levels := 1 << q.m
+	nearest := nearestOdd(y, levels)
+	at := (int(nearest) + levels) / 2 // its number, counted from the lowest
+	reach := farthest
+	if r := negligible/inverse + 1; r < 4*farthest*farthest {
+		// From the nearest level, which y is up to 1 away from.
+		reach = int(math.Sqrt(float64(r))/2) + 1
+	}
+	first, last := max(0, at-reach), min(levels-1, at+reach)
+	var weight [2*farthest + 1]float32
+	w := weight[:last-first+1]
+	top := float32(math.Inf(-1))
+	for i := range w {
+		d := y - float32(2*(first+i)+1-levels)
+		w[i] = -d * d * inverse
+		if len(q.prior) > 0 {
+			w[i] += q.prior[q.coarse(first+i, levels)]
+		}
+		top = max(top, w[i])
+	}
+	var zero, one [maxQAMBits / 2]float32
+	for i := range w {
+		w[i] = fastExp(w[i] - top)
+	}
+	for i, v := range w {
+		g := levels - 1 - first - i
+		g ^= g>>1 ^ (levels/2 - 1)
+		for j := q.m - 1; j >= 0; j-- {
+			if g&1 == 0 {
+				zero[j] += v
+			} else {
+				one[j] += v
+			}
+			g >>= 1
+		}
+	}
 	// The bits' decision regions are folded onto one another: fold is the
 	// distance to the nearest border at which bit i changes, positive where it
 	// is 0, and the nearest point on the other side lies 1 beyond it.
-	nearest := nearestOdd(y, 1<<q.m)
-	if q.exact {
-		q.softenExact(llr, y, inverse, nearest)
-		return
-	}
 	own := (y - nearest) * (y - nearest)
 	fold := y
 	for i := range q.m {
-		if fold >= 0 {
+		half := float32(int(1) << (q.m - 1 - i))
+		switch {
+		case zero[i] > tiny && one[i] > tiny:
+			llr[2*i] = float32(math.Log(float64(zero[i] / one[i])))
+		case fold >= 0:
 			llr[2*i] = ((fold+1)*(fold+1) - own) * inverse
-			fold = float32(int(1)<<(q.m-1-i))/1 - fold
-		} else {
+		default:
 			llr[2*i] = -((1-fold)*(1-fold) - own) * inverse
-			fold = float32(int(1)<<(q.m-1-i)) + fold
+		}
+		if fold >= 0 {
+			fold = half - fold
+		} else {
+			fold = half + fold
 		}
 	}
+}
+
+// tiny is the least sum of weights that is told from none.
+const tiny = 1e-8
+
+// coarse is the coarse amplitude of level i.
+func (q *qam) coarse(i, levels int) int {
+	i -= levels / 2
+	if i < 0 {
+		i = -1 - i
+	}
+	return i >> q.fine
 }
 
 func nearestOdd(y float32, levels int) float32 {
@@ -116,26 +187,6 @@ func nearestOdd(y float32, levels int) float32 {
 		return top
 	}
 	return 2*float32(math.Floor(float64(y)/2)) + 1
-}
-
-// softenExact sums over all levels.
-func (q *qam) softenExact(llr []float32, y, inverse, nearest float32) {
-	own := (y - nearest) * (y - nearest)
-	var zero, one [maxExactBits]float32
-	for i, x := range q.level {
-		w := fastExp((own - (y-x)*(y-x)) * inverse)
-		for j, b := range q.label[i*q.m:][:q.m] {
-			if b == 0 {
-				zero[j] += w
-			} else {
-				one[j] += w
-			}
-		}
-	}
-	const tiny = 1e-37
-	for j := range q.m {
-		llr[2*j] = float32(math.Log(float64((zero[j] + tiny) / (one[j] + tiny))))
-	}
 }
 
 // fastExp is e^x for x ≤ 0 to a relative error of 2e-5: the integer part of

@@ -42,19 +42,22 @@ type receiver struct {
 	clock  clock
 	plan   plan
 
-	time      []float32
-	spectrum  []complex64
-	values    []complex64 // storage of all symbols
-	used      int
-	symbols   []symbol // head, then body
-	headWay   channel
-	bodyWay   channel
-	profiles  []complex128 // delay correlations of the symbols in a search
-	llr       []modem.LLR  // of the coded bits, unscrambled; then their tanh(LLR/2)
-	soft      []modem.LLR
-	info      []byte
-	posterior []modem.LLR
-	levels    []float64 // of the noise in each symbol
+	time       []float32
+	spectrum   []complex64
+	values     []complex64 // storage of all symbols
+	used       int
+	symbols    []symbol // head, then body
+	headWay    channel
+	bodyWay    channel
+	combWay    channel // on the carriers of a dense comb
+	comb       []symbol
+	combValues []complex64
+	profiles   []complex128 // delay correlations of the symbols in a search
+	llr        []modem.LLR  // of the coded bits, unscrambled; then their tanh(LLR/2)
+	soft       []modem.LLR
+	info       []byte
+	posterior  []modem.LLR
+	levels     []float64 // of the noise in each symbol
 
 	// Two channels: x and the symbols above are those of the one that the head was
 	// read from.
@@ -352,13 +355,33 @@ func (r *receiver) prepareBody() (body, all []symbol) {
 	r.add(p.body, p.bodyAt, p.bodyCount)
 	body = r.symbols[headSymbols:]
 	for i := range body {
+		offset, every := p.comb(i)
 		for j := range body[i].ref {
-			if i < p.training || j%p.pilots == pilotOffset(i, p.pilots) {
+			if i < p.training || j%every == offset {
 				body[i].ref[j] = known(bodyPart, i, j)
 			}
 		}
 	}
 	all = body
+	if p.dense > 0 {
+		// Its first symbol has enough pilots for a start.
+		r.clock.centre, r.clock.delayError = body[0].time, 0.02*float64(times)
+		r.transform(p.body, body[:1])
+		r.estimateComb(body[:1])
+		r.track(p.body, body, 1, &r.bodyWay)
+		r.estimateComb(body)
+		if r.loudness(body) {
+			// What was hit has pulled at the clock, too.
+			r.clock.delayError, r.clock.skewError = 0.02*float64(times), 1e-6
+			for range 2 {
+				r.follow(p.body, body, &r.bodyWay, r.clock)
+				r.estimateComb(body)
+			}
+		}
+		r.coder.setPayload(p)
+		r.llr = resize(r.llr, p.e*p.words*p.frames)
+		return body, all
+	}
 	seen := p.training
 	if p.training == 0 {
 		// Those of the head are of the same kind.
@@ -378,6 +401,45 @@ func (r *receiver) prepareBody() (body, all []symbol) {
 	r.coder.setPayload(p)
 	r.llr = resize(r.llr, p.e*p.words*p.frames)
 	return body, all
+}
+
+// estimateComb makes the channel from symbols whose references all lie on the
+// carriers of the dense comb: an estimate on these carriers alone, then what lies
+// between them.
+func (r *receiver) estimateComb(symbols []symbol) {
+	p := &r.plan
+	d := p.dense
+	g := p.body
+	g.n, g.carriers = g.n/d, combSize(g.carriers, 0, d)
+	n := g.carriers
+	r.comb = resize(r.comb, len(symbols))
+	r.combValues = resize(r.combValues, 2*n*len(symbols))
+	for i := range symbols {
+		v := r.combValues[2*n*i:][:2*n]
+		s := symbols[i]
+		for j := range n {
+			v[j], v[n+j] = s.y[d*j], s.ref[d*j]
+		}
+		s.y, s.ref = v[:n], v[n:]
+		r.comb[i] = s
+	}
+	way := &r.combWay
+	r.est.estimate(way, g, r.scale.times, r.comb)
+	full := &r.bodyWay
+	full.power, full.floor, full.late = way.power, way.floor, way.late
+	full.h, full.noise = resize(full.h, p.body.carriers), resize(full.noise, p.body.carriers)
+	at := func(i int) complex64 { return way.h[max(0, min(n-1, i))] }
+	for k := range full.h {
+		// The cubic through the four neighbours (Lagrange).
+		i, t := k/d, float32(k%d)/float32(d)
+		a, b, c, e := at(i-1), at(i), at(i+1), at(i+2)
+		wa := -t * (t - 1) * (t - 2) / 6
+		wb := (t + 1) * (t - 1) * (t - 2) / 2
+		wc := -(t + 1) * t * (t - 2) / 2
+		we := (t + 1) * t * (t - 1) / 6
+		full.h[k] = complex(wa*real(a)+wb*real(b)+wc*real(c)+we*real(e), wa*imag(a)+wb*imag(b)+wc*imag(c)+we*imag(e))
+		full.noise[k] = way.noise[min(n-1, (k+d/2)/d)]
+	}
 }
 
 // readFrames reads the body.
@@ -410,13 +472,15 @@ func (r *receiver) readFrames() {
 	if r.prof.apart > 0 && p.mode.bits >= r.prof.apart {
 		passes = 2 // codewords that help each other little
 	}
+	power, floor := r.bodyWay.power, r.bodyWay.floor
+	left := p.frames
 	for pass := range passes {
 		if p.streams == 2 {
 			r.pairLLRs(pair)
 		} else {
 			r.bodyLLRs(body)
 		}
-		left := r.decodeFrames()
+		left = r.decodeFrames()
 		if left == 0 || pass == passes-1 {
 			break
 		}
@@ -429,11 +493,15 @@ func (r *receiver) readFrames() {
 		r.remodulate(body)
 		r.est.estimate(&r.bodyWay, p.body, r.scale.times, all)
 	}
+	if left > 0 {
+		// Against symbols that were guessed the noise seems less than it is.
+		r.bodyWay.power, r.bodyWay.floor = power, floor
+	}
 }
 
 // loudness measures the noise of each symbol on its pilots, against that of the
 // median symbol: a silence or a bang in it raises it above the others.
-func (r *receiver) loudness(body []symbol) {
+func (r *receiver) loudness(body []symbol) (found bool) {
 	r.levels = resize(r.levels, 2*len(body))
 	for i := range body {
 		s := &body[i]
@@ -447,12 +515,13 @@ func (r *receiver) loudness(body []symbol) {
 		}
 		r.levels[i] = sum / max(n, 1)
 	}
-	r.standOut(body, float64(r.plan.body.carriers/r.plan.pilots))
+	return r.standOut(body, float64(r.plan.body.carriers/r.plan.pilots))
 }
 
 // standOut marks the symbols whose noise, in the first half of r.levels and
-// measured on so many pilots each, is far above the others'.
-func (r *receiver) standOut(body []symbol, pilots float64) {
+// measured on so many pilots each, is far above the others', and reports whether
+// there are any.
+func (r *receiver) standOut(body []symbol, pilots float64) (found bool) {
 	const (
 		pull    = 12  // pilots' worth of the median, for symbols with few
 		unusual = 1.8 // what stands out from chance
@@ -465,20 +534,22 @@ func (r *receiver) standOut(body []symbol, pilots float64) {
 		body[i].loud = 1
 		if v := (pull + level[i]/median*pilots) / (pull + pilots); v > unusual {
 			body[i].loud = float32(v)
+			found = true
 		}
 	}
+	return found
 }
 
 // bodyLLRs fills r.llr.
 func (r *receiver) bodyLLRs(body []symbol) {
 	p := &r.plan
-	q := r.coder.qam(p.mode.bits)
+	q := r.coder.bodyQAM(p)
 	for i := p.training; i < len(body); i++ {
 		s := &body[i]
 		order := p.order(i)
-		offset := pilotOffset(i, p.pilots)
+		offset, every := p.comb(i)
 		for j, y := range s.y {
-			if j%p.pilots == offset {
+			if j%every == offset {
 				continue
 			}
 			cell, ok := order.next()
@@ -527,8 +598,7 @@ func (r *receiver) decodeFrames() (left int) {
 			at := len(r.store)
 			r.store = grow(r.store, octets)
 			frame := r.store[at:][:octets:octets]
-			pack(frame, r.info)
-			if good = checked(frame); good {
+			if good = r.coder.frameData(frame, p, f, r.info) && checked(frame); good {
 				r.frames[f] = frame[: octets-frameCheck : octets-frameCheck]
 			} else {
 				r.store = r.store[:at]
@@ -547,11 +617,8 @@ func (r *receiver) decodeFrames() (left int) {
 func (r *receiver) remember(f int) {
 	p := &r.plan
 	c := &r.coder
-	c.octets = appendCheck(append(c.octets[:0], r.frames[f]...))
-	c.info = unpack(c.info[:0], c.octets)
-	for len(c.info) < p.words*p.k {
-		c.info = append(c.info, 0)
-	}
+	c.info = resize(c.info, p.words*p.k)
+	c.frameInfo(c.info, p, f, r.frames[f])
 	for w := range p.words {
 		c.body = c.payload.Encode(c.body[:0], c.info[w*p.k:][:p.k], 0)
 		for i, b := range c.body {
@@ -573,13 +640,13 @@ func tanhHalf(x float32) float32 {
 // knows next to nothing about stay out.
 func (r *receiver) remodulate(body []symbol) {
 	p := &r.plan
-	q := r.coder.qam(p.mode.bits)
+	q := r.coder.bodyQAM(p)
 	for i := p.training; i < len(body); i++ {
 		s := &body[i]
 		order := p.order(i)
-		offset := pilotOffset(i, p.pilots)
+		offset, every := p.comb(i)
 		for j := range s.ref {
-			if j%p.pilots == offset {
+			if j%every == offset {
 				continue
 			}
 			cell, ok := order.next()

@@ -194,7 +194,7 @@ func (r *receiver) track(g geometry, symbols []symbol, seen int, way *channel) {
 			r.follow(g, symbols[:seen], way, before)
 		}
 	}
-	if r.stale(symbols) {
+	if r.stale(g, symbols) {
 		r.transform(g, symbols)
 	}
 	r.follow(g, symbols, way, before)
@@ -230,8 +230,8 @@ func (r *receiver) lost(time float64) bool {
 
 // stale tells whether any symbol was transformed by a clock so far off that its
 // carriers are mixed.
-func (r *receiver) stale(symbols []symbol) bool {
-	const far = 0.2e-6
+func (r *receiver) stale(g geometry, symbols []symbol) bool {
+	far := 0.2e-6 * min(1, 4096*float64(r.scale.times)/float64(g.n))
 	for i := range symbols {
 		if math.Abs(symbols[i].skew-r.clock.skew) > far {
 			return true
