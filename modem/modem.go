@@ -91,6 +91,9 @@ type Quality struct {
 	PPM         float64 // sender's sample clock against ours, parts per million; positive: the sender's clock is fast
 	Peak        float64 // dBFS, largest sample of the burst
 	DelaySpread float64 // s, root mean square delay spread of the channel
+	Doppler     float64 // Hz, root mean square Doppler spread of what changes in the channel, at the middle of the band; 0: it does not change
+	Want        MCS     // the mode in which the receiver would like the next burst, by all of the above; only if Wants
+	Wants       bool
 }
 
 // Mode describes one row of a profile's table.

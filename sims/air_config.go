@@ -45,6 +45,11 @@ type AirRoom struct {
 	OwnDistanceM *float64    `toml:"own_distance_m"` // loudspeaker to own microphone; nil: 0.3
 	OwnGainDB    float64     `toml:"own_gain_db"`    // of a station's path to itself
 	CrosstalkDB  *float64    `toml:"crosstalk_db"`   // of two channels: what one hears of the other, against what it hears of its own; -inf: nothing; nil: -40
+
+	WalkerShare    float64  `toml:"walker_share"`     // of the echoes' energy comes by way of a person who walks about, 0…1
+	WalkerSpeedMPS *float64 `toml:"walker_speed_m_s"` // 0…10; nil: 1
+	WalkerStartS   float64  `toml:"walker_start_s"`   // simulated time of the first step
+	WalkerStopS    float64  `toml:"walker_stop_s"`    // 0: never
 }
 
 // AirStation describes one station's sound hardware. A nil field of an entry
@@ -73,6 +78,11 @@ type AirStation struct {
 	HitMute      *bool    `toml:"hit_mute"`          // the sound is cut out instead; nil: false
 	BufferInMS   *float64 `toml:"buffer_in_ms"`      // of the sound device, up to 1000; nil: 10, or what the block needs
 	BufferOutMS  *float64 `toml:"buffer_out_ms"`     // likewise
+
+	SpeedMPS   *float64 `toml:"speed_m_s"`    // the station is moved at this speed round a circle, 0…10; nil: 0, it lies still
+	ReachM     *float64 `toml:"reach_m"`      // radius of the circle, 0.01…10; nil: 0.25
+	MoveStartS *float64 `toml:"move_start_s"` // simulated time at which it is picked up; nil: 0
+	MoveStopS  *float64 `toml:"move_stop_s"`  // and put down; 0: never; nil: 0
 }
 
 // AirPath gives one path its own values. It also holds for the reverse path,
@@ -149,6 +159,18 @@ func (c *AirConfig) Validate() error {
 	within("room.crosstalk_db", c.Room.CrosstalkDB, -inf, 0)
 	within("room.own_distance_m", c.Room.OwnDistanceM, 0, 300)
 
+	during := func(where string, start, stop float64) {
+		if !(start >= 0) {
+			fault("%sstart_s = %g: must not be negative", where, start)
+		}
+		if stop != 0 && !(stop > start) {
+			fault("%sstop_s = %g: must be after %[1]sstart_s, or 0 for never", where, stop)
+		}
+	}
+	within("room.walker_share", &c.Room.WalkerShare, 0, 1)
+	within("room.walker_speed_m_s", c.Room.WalkerSpeedMPS, 0, 10)
+	during("room.walker_", c.Room.WalkerStartS, c.Room.WalkerStopS)
+
 	station := func(where string, s AirStation) {
 		if s.PositionM != nil {
 			for _, m := range s.PositionM {
@@ -179,6 +201,9 @@ func (c *AirConfig) Validate() error {
 		least := math.Ceil(float64(leastBuffer(rate))/float64(rate)*1e5) / 100
 		within(where+".buffer_in_ms", s.BufferInMS, least, 1000)
 		within(where+".buffer_out_ms", s.BufferOutMS, least, 1000)
+		within(where+".speed_m_s", s.SpeedMPS, 0, 10)
+		within(where+".reach_m", s.ReachM, 0.01, 10)
+		during(where+".move_", or(s.MoveStartS, 0), or(s.MoveStopS, 0))
 	}
 	station("station", c.Station)
 	for _, name := range slices.Sorted(maps.Keys(c.Stations)) {
@@ -224,14 +249,6 @@ func (c *AirConfig) Validate() error {
 		}
 	}
 
-	during := func(where string, start, stop float64) {
-		if !(start >= 0) {
-			fault("%s.start_s = %g: must not be negative", where, start)
-		}
-		if stop != 0 && !(stop > start) {
-			fault("%s.stop_s = %g: must be after start_s, or 0 for never", where, stop)
-		}
-	}
 	for i, j := range c.Jammers {
 		where := fmt.Sprintf("jammers[%d]", i)
 		within(where+".dbfs", j.DBFS, -inf, 40)
@@ -242,13 +259,13 @@ func (c *AirConfig) Validate() error {
 		}
 		span("on_ms", j.OnMS)
 		span("off_ms", j.OffMS)
-		during(where, j.StartS, j.StopS)
+		during(where+".", j.StartS, j.StopS)
 	}
 	for i, t := range c.Tones {
 		where := fmt.Sprintf("tones[%d]", i)
 		within(where+".hz", &t.Hz, 0, float64(rate)/2)
 		within(where+".dbfs", t.DBFS, -inf, 40)
-		during(where, t.StartS, t.StopS)
+		during(where+".", t.StartS, t.StopS)
 	}
 	return errors.Join(faults...)
 }

@@ -115,7 +115,7 @@ type station struct {
 	out          *dsp.Resampler
 	bufferOut    int // samples
 	history      history
-	paths        map[*station]parts // from each source
+	paths        map[*station]*route // from each source
 
 	// From the air to the station.
 	in        *dsp.Resampler
@@ -173,7 +173,7 @@ func (c *core) attach(name string) *station { return c.attachChannel(name, false
 // attachChannel puts one channel of a station on the medium.
 func (c *core) attachChannel(name string, right bool) *station {
 	cfg := c.cfg.station(name)
-	s := &station{name: name, right: right, paths: map[*station]parts{}}
+	s := &station{name: name, right: right, paths: map[*station]*route{}}
 
 	ppm := or(cfg.SkewPPM, defaultSkew*(2*c.draw("skew", name).Float64()-1))
 	drift := 0.5
@@ -238,16 +238,13 @@ func (c *core) attachChannel(name string, right bool) *station {
 
 // join makes the path from one station to another.
 func (c *core) join(from, to *station) {
-	h := c.response(from.name, to.name)
+	gain := 1.
 	if from.right != to.right {
-		leak := float32(amplitude(or(c.cfg.Room.CrosstalkDB, -40)))
-		for i := range h {
-			h[i] *= leak
-		}
+		gain = amplitude(or(c.cfg.Room.CrosstalkDB, -40))
 	}
-	path := transform(h, c.step, c.fft)
+	path := c.route(from.name, to.name, gain)
 	to.paths[from] = path
-	from.history.keep(max(1, len(path)), c.fft)
+	from.history.keep(max(1, path.ticks(c.step)), c.fft)
 }
 
 // duration of a number of samples.
@@ -417,7 +414,7 @@ func (s *station) wander() {
 func (c *core) forget() {
 	over := func(s *station) bool { return s.gone && s.history.over() }
 	for _, s := range c.stations {
-		maps.DeleteFunc(s.paths, func(source *station, _ parts) bool { return over(source) })
+		maps.DeleteFunc(s.paths, func(source *station, _ *route) bool { return over(source) })
 	}
 	c.stations = slices.DeleteFunc(c.stations, over)
 }
@@ -427,7 +424,7 @@ func (c *core) hear(s *station) {
 	clear(c.sum)
 	loud := false
 	for _, source := range c.stations {
-		if path, ok := s.paths[source]; ok && source.history.addTo(c.sum, path) {
+		if path, ok := s.paths[source]; ok && source.history.addTo(c.sum, path.still(c.now)) {
 			loud = true
 		}
 	}
@@ -437,6 +434,11 @@ func (c *core) hear(s *station) {
 		clear(c.mix)
 	}
 	end := c.mix[len(c.mix)-c.step:]
+	for _, source := range c.stations {
+		if path, ok := s.paths[source]; ok && path.moves != nil {
+			path.moves.addTo(end, &source.history, c.now, c.rate, c.fft)
+		}
+	}
 	for i, v := range c.common {
 		end[i] += v
 	}

@@ -217,7 +217,7 @@ func (d *Demodulator) begin(emit func(modem.Event)) {
 		d.peak = max(d.peak, v, -v)
 	}
 	d.quality = modem.Quality{
-		SNR: math.NaN(), EVM: math.NaN(), PPM: math.NaN(), DelaySpread: math.NaN(),
+		SNR: math.NaN(), EVM: math.NaN(), PPM: math.NaN(), DelaySpread: math.NaN(), Doppler: math.NaN(),
 		Peak: 20 * math.Log10(float64(d.peak)+tiny),
 	}
 	d.expect(-2, headerBlock())

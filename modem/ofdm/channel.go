@@ -9,6 +9,8 @@ type channel struct {
 	noise []float32 // variance on a symbol of the burst, its channel's error included
 	power float64   // mean of |h|²
 	floor float64   // mean of noise
+	tail  float64   // energy of the echoes, as power
+	tau   float64   // their time constant, internal samples
 	late  float64   // root mean square delay spread, internal samples; 0 if no echo was seen
 }
 
@@ -132,7 +134,7 @@ func (e *estimator) smooth(ch *channel, g geometry, times int) (noise float64) {
 	if tail < leastTail*direct {
 		tail = 0
 	}
-	ch.late = 0
+	ch.late, ch.tail, ch.tau = 0, tail, tau
 	if direct+tail > 0 {
 		// The exponential's variance about the direct wave: mean τ, square 2τ².
 		share := tail / (direct + tail)

@@ -253,6 +253,12 @@ func (d *Demodulator) told(kind modem.EventKind, b *modem.Burst, way *channel, g
 	}
 	share := float64(g.carriers) / float64(g.n/2)
 	snr := 10 * math.Log10(way.power*share/way.floor)
+	doppler := math.NaN()
+	want, wants := 0, false
+	if kind == modem.Received {
+		doppler = d.rx.change.dopplerSpread()
+		want, wants = d.rx.wanted(snr, way, b)
+	}
 	return modem.Event{
 		Kind: kind, Start: start, End: d.end, Burst: b,
 		Quality: modem.Quality{
@@ -261,13 +267,16 @@ func (d *Demodulator) told(kind modem.EventKind, b *modem.Burst, way *channel, g
 			PPM:         -1e6 * d.rx.clock.skew,
 			Peak:        20 * math.Log10(float64(max(peak, 1e-9))),
 			DelaySpread: way.late / float64(baseRate*d.scale.times),
+			Doppler:     doppler,
+			Want:        modem.MCS(want),
+			Wants:       wants,
 		},
 	}
 }
 
 func unmeasured() modem.Quality {
 	n := math.NaN()
-	return modem.Quality{SNR: n, EVM: n, PPM: n, Peak: n, DelaySpread: n}
+	return modem.Quality{SNR: n, EVM: n, PPM: n, Peak: n, DelaySpread: n, Doppler: n}
 }
 
 // forget drops samples that nobody will look at again.

@@ -32,6 +32,12 @@
 // carriers (channel.go). Frames that fail are tried again with a channel
 // estimated from what the decoder believed (receive.go).
 //
+// Where an end is moved (motion.go) a header that failed is tried by other clocks,
+// the direct wave is followed symbol by symbol, and every symbol gets a channel of
+// its own; all of it only where a burst could not be read otherwise. From what
+// was read the receiver tells how the channel changes and which mode it wants
+// next.
+//
 // The package keeps no goroutine, clock or global state. A Demodulator holds at
 // most the longest burst (20 s for weak modes, 10 s for others): at 48 kHz that
 // is 4 MB of samples and up to 20 MB of soft decisions, four times that at 192

@@ -49,6 +49,13 @@ type receiver struct {
 	symbols    []symbol // head, then body
 	headWay    channel
 	bodyWay    channel
+	bodyClock  clock  // before it was followed through the body
+	seen       int    // symbols that were known then
+	change     change // of the body's channel during the burst
+	pursued    bool   // every symbol of the body has a channel of its own, in ways
+	ways       []channel
+	window     []symbol
+	suits      []suit
 	combWay    channel // on the carriers of a dense comb
 	comb       []symbol
 	combValues []complex64
@@ -173,6 +180,21 @@ func shiftSymbols(symbols []symbol, g geometry, centre, delay, skew float64) {
 // stream was sent and reads its header. It fills r.plan and r.clock. x are the
 // samples from number origin on.
 func (r *receiver) readHeader(x []float32, origin int64, start float64, class int) bool {
+	for _, skew := range dopplers {
+		if skew != 0 && r.prof.wide {
+			break // leads lie still
+		}
+		// A chirp that is compressed is found by its middle.
+		shift := skew * float64(r.prof.classes[class].chirp*r.scale.times) / 2 * r.scale.ratio
+		if r.tryHeader(x, origin, start-shift, skew, class) {
+			return true
+		}
+	}
+	return false
+}
+
+// tryHeader is readHeader for a clock within maxSkew of skew.
+func (r *receiver) tryHeader(x []float32, origin int64, start, skew float64, class int) bool {
 	r.x, r.origin, r.used = x, origin, 0
 	r.plan = headPlan(r.prof, r.scale, class)
 	p := &r.plan
@@ -185,7 +207,7 @@ func (r *receiver) readHeader(x []float32, origin int64, start float64, class in
 	r.headReferences(0)
 
 	r.clock = clock{
-		start: start, centre: 0,
+		start: start, skew: skew, centre: 0,
 		// The chirp is found to a sample or two, later or earlier by skew.
 		delayError: 0.8*float64(times) + maxSkew/4*float64(p.chirp),
 		skewError:  maxSkew / 4,
@@ -298,6 +320,7 @@ func (r *receiver) readBurst(x []float32, origin int64) *modem.Burst {
 	p := &r.plan
 	r.store = r.store[:0]
 	r.burst = modem.Burst{MCS: modem.MCS(p.mcs)}
+	r.change, r.pursued = change{}, false
 	r.readControl()
 	if p.frames > 0 {
 		r.readFrames()
@@ -393,6 +416,7 @@ func (r *receiver) prepareBody() (body, all []symbol) {
 		r.transform(p.body, body[:seen])
 		r.est.estimate(&r.bodyWay, p.body, times, body[:seen])
 	}
+	r.bodyClock, r.seen = r.clock, seen
 	r.track(p.body, all, seen, &r.bodyWay)
 	r.est.estimate(&r.bodyWay, p.body, times, all)
 	r.loudness(body)
@@ -472,16 +496,28 @@ func (r *receiver) readFrames() {
 	if r.prof.apart > 0 && p.mode.bits >= r.prof.apart {
 		passes = 2 // codewords that help each other little
 	}
-	power, floor := r.bodyWay.power, r.bodyWay.floor
-	left := p.frames
+	var seen channel
 	for pass := range passes {
 		if p.streams == 2 {
 			r.pairLLRs(pair)
 		} else {
 			r.bodyLLRs(body)
 		}
-		left = r.decodeFrames()
-		if left == 0 || pass == passes-1 {
+		left := r.decodeFrames()
+		if pass == 0 && left > 0 && p.streams == 1 && r.chase(p.body, all, r.seen, r.bodyClock, &r.bodyWay) {
+			r.bodyLLRs(body)
+			left = r.decodeFrames()
+		}
+		if pass == 0 {
+			seen = r.bodyWay
+		}
+		last := left == 0 || pass == passes-1
+		if last && left > 0 {
+			// What was decoded wrongly fits the better for it: the known carriers
+			// tell how good the channel was.
+			r.bodyWay.power, r.bodyWay.floor = seen.power, seen.floor
+		}
+		if last && (r.change.known || !r.tells(body)) {
 			break
 		}
 		if p.streams == 2 {
@@ -491,11 +527,12 @@ func (r *receiver) readFrames() {
 			continue
 		}
 		r.remodulate(body)
+		r.measure(body, p.body)
+		if last {
+			break
+		}
 		r.est.estimate(&r.bodyWay, p.body, r.scale.times, all)
-	}
-	if left > 0 {
-		// Against symbols that were guessed the noise seems less than it is.
-		r.bodyWay.power, r.bodyWay.floor = power, floor
+		r.pursued = r.pursue(body, all)
 	}
 }
 
@@ -546,6 +583,7 @@ func (r *receiver) bodyLLRs(body []symbol) {
 	q := r.coder.bodyQAM(p)
 	for i := p.training; i < len(body); i++ {
 		s := &body[i]
+		way := r.way(i)
 		order := p.order(i)
 		offset, every := p.comb(i)
 		for j, y := range s.y {
@@ -556,7 +594,7 @@ func (r *receiver) bodyLLRs(body []symbol) {
 			if !ok {
 				break
 			}
-			z, v := equalise(y, r.bodyWay.h[j], r.bodyWay.noise[j]*s.loud)
+			z, v := equalise(y, way.h[j], way.noise[j]*s.loud)
 			r.softenCell(q, cell, z, v)
 		}
 	}
