@@ -6,7 +6,8 @@ import (
 	"math/bits"
 )
 
-// FFT is a complex discrete Fourier transform of a fixed power-of-two size,
+// FFT is a complex discrete Fourier transform of a fixed size, a power of two or
+// three or five times one,
 //
 //	X[k] = Σ x[n]·exp(−2πi·kn/N),
 //
@@ -17,13 +18,19 @@ type FFT struct {
 	stages  int
 	twiddle [][]complex64 // per radix-4 stage: w, w², w³ of each butterfly
 	scratch []complex64
+	odd     *oddStep // for sizes that are no power of two
 }
 
-// NewFFT makes a transform of n points. n is a power of two, at least 2; any
-// other n is a programming error and panics.
+// NewFFT makes a transform of n points. n is 1, 3 or 5 times a power of two, at
+// least 2; any other n is a programming error and panics.
 func NewFFT(n int) *FFT {
+	for _, r := range []int{3, 5} {
+		if m := n / r; n%r == 0 && m >= 2 && m&(m-1) == 0 {
+			return &FFT{n: n, scratch: make([]complex64, n), odd: newOddStep(r, m)}
+		}
+	}
 	if n < 2 || n&(n-1) != 0 {
-		panic(fmt.Sprintf("dsp: FFT of %d points: not a power of two from 2 on", n))
+		panic(fmt.Sprintf("dsp: FFT of %d points: not 1, 3 or 5 times a power of two from 2 on", n))
 	}
 	log := bits.Len(uint(n)) - 1
 	f := &FFT{n: n, stages: (log + 1) / 2, scratch: make([]complex64, n)}
@@ -50,6 +57,10 @@ func (f *FFT) Len() int { return f.n }
 // same slice, but must not overlap otherwise.
 func (f *FFT) Forward(dst, src []complex64) {
 	dst, src = dst[:f.n], src[:f.n]
+	if f.odd != nil {
+		f.odd.forward(dst, src, f.scratch)
+		return
+	}
 	in, out, other := src, f.scratch, dst
 	if f.stages%2 == 1 {
 		out, other = dst, f.scratch
@@ -163,11 +174,11 @@ type RealFFT struct {
 	work    []complex64
 }
 
-// NewRealFFT makes a transform of n real samples. n is a power of two, at
-// least 8; any other n is a programming error and panics.
+// NewRealFFT makes a transform of n real samples. n is 1, 3 or 5 times a power of
+// two from 4 on, at least 8; any other n is a programming error and panics.
 func NewRealFFT(n int) *RealFFT {
-	if n < 8 || n&(n-1) != 0 {
-		panic(fmt.Sprintf("dsp: real FFT of %d points: not a power of two from 8 on", n))
+	if n < 8 || n%4 != 0 {
+		panic(fmt.Sprintf("dsp: real FFT of %d points: not 1, 3 or 5 times a power of two from 4 on", n))
 	}
 	f := &RealFFT{n: n, half: NewFFT(n / 2), work: make([]complex64, n/2)}
 	for k := range n/4 + 1 {

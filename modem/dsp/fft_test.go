@@ -35,7 +35,7 @@ func relativeError(got []complex64, want []complex128) float64 {
 }
 
 func TestFFTIsTheDFT(t *testing.T) {
-	for _, n := range []int{2, 4, 8, 16, 32, 64, 128, 512, 1024} {
+	for _, n := range []int{2, 4, 6, 8, 10, 16, 24, 32, 64, 128, 320, 512, 768, 1024} {
 		t.Run(fmt.Sprint(n), func(t *testing.T) {
 			rng := rand.New(rand.NewPCG(1, uint64(n)))
 			x := make([]complex64, n)
@@ -65,7 +65,7 @@ func TestFFTIsTheDFT(t *testing.T) {
 }
 
 func TestRealFFTIsTheDFT(t *testing.T) {
-	for _, n := range []int{8, 16, 32, 64, 128, 1024, 2048} {
+	for _, n := range []int{8, 12, 16, 20, 32, 48, 64, 128, 640, 1024, 1536, 2048} {
 		t.Run(fmt.Sprint(n), func(t *testing.T) {
 			rng := rand.New(rand.NewPCG(2, uint64(n)))
 			x := make([]float32, n)
@@ -97,7 +97,7 @@ func TestRealFFTIsTheDFT(t *testing.T) {
 func TestTransformSizesThatDoNotExist(t *testing.T) {
 	for name, create := range map[string]func(){
 		"complex 0":  func() { NewFFT(0) },
-		"complex 12": func() { NewFFT(12) },
+		"complex 14": func() { NewFFT(14) },
 		"real 4":     func() { NewRealFFT(4) },
 		"real 100":   func() { NewRealFFT(100) },
 	} {

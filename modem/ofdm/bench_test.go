@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"lightsong/modem"
@@ -92,10 +93,11 @@ func BenchmarkFigures(b *testing.B) {
 	tight.crosstalk = -20
 	wide, wideTight := two, tight
 	wide.rate, wideTight.rate = 192000, 192000
-	roomA := path{snr: 20, ppm: 80, roomFor: roomOf(0.3, 3, 48000)}
-	roomB := path{snr: 20, ppm: 80, roomFor: roomOf(0.5, -3, 48000)}
+	roomA := func(snr float64) path { return path{snr: snr, ppm: 80, roomFor: roomOf(0.3, 3, 48000)} }
+	roomB := func(snr float64) path { return path{snr: snr, ppm: 80, roomFor: roomOf(0.5, -3, 48000)} }
 	noise := func(snr float64) path { return path{snr: snr, ppm: 40} }
-	// Of all modes the fastest that delivers 90 % is shown.
+	// The fastest mode that delivers 95 % over some bursts of one seed is measured with
+	// another.
 	for _, l := range []struct {
 		name                            string
 		profile                         string
@@ -114,49 +116,24 @@ func BenchmarkFigures(b *testing.B) {
 		{"3-cable-60dB-1000B", "cable", clean, 1, 1000, 0, 40},
 		{"9-cable-60dB-64B", "cable", clean, 1, 64, 0, 40},
 		{"5-awgn-19dB", "cable", noise(-19), 1, 144, 0, 40},
-		{"6-roomA-1000B", "air", roomA, 1, 1000, 0, 40},
-		{"6-roomA-40kB", "air", roomA, 40, 1000, 0, 10},
-		{"7-roomB-1000B", "air", roomB, 1, 1000, 0, 40},
-		{"7-roomB-40kB", "air", roomB, 40, 1000, 0, 10},
+		{"6-roomA-20dB-1000B", "air", roomA(20), 1, 1000, 0, 60},
+		{"6-roomA-20dB-40kB", "air", roomA(20), 40, 1000, 0, 10},
+		{"7-roomB-25dB-1000B", "air", roomB(25), 1, 1000, 0, 60},
+		{"7-roomB-20dB-1000B", "air", roomB(20), 1, 1000, 0, 60},
+		{"7-roomB-25dB-40kB", "air", roomB(25), 40, 1000, 0, 10},
+		{"7-roomB-20dB-40kB", "air", roomB(20), 40, 1000, 0, 10},
 		{"7-robust-RT0.6-0dB", "air", path{snr: 0, ppm: 80, roomFor: roomOf(0.6, -3, 48000)}, 1, 384, 0, 40},
 		{"7-robust-RT1.0-3dB", "air", path{snr: 3, ppm: 80, roomFor: roomOf(1, -6, 48000)}, 1, 384, 0, 40},
-		{"8-ultra-roomA", "ultra", roomA, 4, 256, 0, 20},
-		{"9-roomA-64B", "air", roomA, 1, 64, 0, 40},
+		{"8-ultra-roomA", "ultra", roomA(20), 4, 256, 0, 20},
+		{"9-roomA-20dB-64B", "air", roomA(20), 1, 64, 0, 60},
 	} {
 		b.Run(l.name, func(b *testing.B) {
 			rate := cmp.Or(l.path.rate, 48000)
 			s := newStation(b, l.profile, rate)
 			for range b.N {
-				var best outcome
-				mcs := 0
-				for i := range s.mod.prof.modes {
-					octets, frames := l.octets, l.frames
-					if octets == 0 {
-						// Bulk: so many KiB in frames that suit the mode.
-						octets = s.mod.prof.modes[i].octets
-						frames = l.frames * 1024 / octets
-					}
-					if l.path.roomFor == nil && s.mod.prof.modes[i].snr < l.path.snr-8 {
-						continue // made for much less
-					}
-					// A few bursts tell whether the mode is worth the full number.
-					for _, n := range []int{min(l.bursts, 5), l.bursts} {
-						if s.mod.plan.set(s.mod.prof, s.mod.scale, i, frames, octets, l.control) != nil {
-							break
-						}
-						seconds := s.mod.plan.seconds(s.mod.scale)
-						if promised := float64(8*frames*octets) / seconds; promised <= best.goodput() {
-							break
-						}
-						o := s.send(b, l.path, i, n, frames, octets, l.control, rand.New(rand.NewPCG(5, uint64(i))))
-						if o.share() < 0.9 || n == l.bursts && o.goodput() < best.goodput() {
-							break
-						}
-						if n == l.bursts {
-							best, mcs = o, i
-						}
-					}
-				}
+				mcs := s.choose(b, l.profile, l.path, l.frames, l.octets, l.control, l.bursts/3+1)
+				frames, octets := s.load(mcs, l.frames, l.octets)
+				best := s.send(b, l.path, mcs, l.bursts, frames, octets, l.control, rand.New(rand.NewPCG(6, uint64(mcs))))
 				m := Modes(l.profile, rate)[mcs]
 				b.ReportMetric(best.goodput(), "goodput-bit/s")
 				b.ReportMetric(float64(mcs), "mcs")
@@ -168,6 +145,53 @@ func BenchmarkFigures(b *testing.B) {
 			}
 		})
 	}
+}
+
+// choose is the mode whose burst is the shortest of those that deliver 95 % over
+// the path. A few bursts tell whether a mode is worth more.
+func (s *station) choose(b *testing.B, profile string, p path, frames, octets, control, bursts int) (mcs int) {
+	type candidate struct {
+		mcs  int
+		rate float64 // payload octets per sample
+	}
+	var all []candidate
+	for i := range s.mod.prof.modes {
+		n, each := s.load(i, frames, octets)
+		if p.roomFor == nil && s.mod.prof.modes[i].snr < p.snr-8 {
+			continue // made for much less
+		}
+		if s.mod.plan.set(s.mod.prof, s.mod.scale, i, n, each, control) == nil {
+			all = append(all, candidate{i, float64(n*each) / float64(s.mod.plan.samples)})
+		}
+	}
+	// Of bursts equally fast the more robust mode comes first.
+	slices.SortStableFunc(all, func(a, b candidate) int { return cmp.Compare(b.rate, a.rate) })
+	for _, c := range all {
+		good := true
+		for _, n := range []int{min(bursts, 3), bursts} {
+			k, each := s.load(c.mcs, frames, octets)
+			o := s.send(b, p, c.mcs, n, k, each, control, rand.New(rand.NewPCG(5, uint64(c.mcs))))
+			good = good && o.share() >= 0.95
+			if !good {
+				break
+			}
+		}
+		if good {
+			return c.mcs
+		}
+	}
+	b.Errorf("no mode of %s delivers", profile)
+	return 0
+}
+
+// load is what a burst of a mode carries: frames of so many octets, or of 0 as
+// many KiB in frames that suit the mode.
+func (s *station) load(mcs, frames, octets int) (n, each int) {
+	if octets > 0 {
+		return frames, octets
+	}
+	each = s.mod.prof.modes[mcs].octets
+	return frames * 1024 / each, each
 }
 
 // BenchmarkSensitivity measures the modes for weak signals as single packets:
@@ -292,6 +316,9 @@ func benchmarkBurst(b *testing.B, run func(b *testing.B, s *station, burst *mode
 		{"cable2-bulk", "cable2", len(cable2.modes) - 3, 90, path{snr: 62, ppm: 40, crosstalk: -30}},
 		{"cable-12dB", "cable", 22, 16, path{snr: 12, ppm: 40}},
 		{"air-40kbps", "air", 23, 10, path{snr: 20, ppm: 40, roomFor: roomOf(0.3, 3, 48000)}},
+		{"air-packet", "air", 24, 1, path{snr: 20, ppm: 40, roomFor: roomOf(0.3, 3, 48000)}},
+		{"air-packet-hard", "air", 22, 1, path{snr: 20, ppm: 40, roomFor: roomOf(0.5, -3, 48000)}},
+		{"air-bulk", "air", 30, 40, path{snr: 20, ppm: 40, roomFor: roomOf(0.3, 3, 48000)}},
 		{"robust", "cable", 3, 1, path{snr: -14, ppm: 40}},
 	} {
 		b.Run(c.name, func(b *testing.B) {

@@ -17,18 +17,19 @@ type channel struct {
 // estimator turns received symbols with known carriers into a channel. It owns
 // the scratch memory.
 type estimator struct {
-	num      []complex128
-	den      []float64
-	raw      []complex64
-	leverage []float64
-	corr     []complex128
-	turn     float64 // of corr per carrier, rad
-	inverse  []complex128
-	column   []complex128
-	res, dof []float64
-	doubt    float64   // a tail below so many standard deviations is taken for noise
-	extra    []float64 // noise that errors of the channel add to a symbol's own, relative to that
-	pair     pairScratch
+	num               []complex128
+	den               []float64
+	raw               []complex64
+	leverage          []float64
+	corr              []complex128
+	turn              float64 // of corr per carrier, rad
+	direct, tail, tau float64 // of the delay profile that fits the last estimate; energies, internal samples
+	inverse           []complex128
+	column            []complex128
+	res, dof          []float64
+	doubt             float64   // a tail below so many standard deviations is taken for noise
+	extra             []float64 // noise that errors of the channel add to a symbol's own, relative to that
+	pair              pairScratch
 }
 
 // Prior of the delay profile: a direct wave at delay 0, an exponential tail, and
@@ -135,6 +136,7 @@ func (e *estimator) smooth(ch *channel, g geometry, times int) (noise float64) {
 		tail = 0
 	}
 	ch.late, ch.tail, ch.tau = 0, tail, tau
+	e.direct, e.tail, e.tau = direct, tail, tau
 	if direct+tail > 0 {
 		// The exponential's variance about the direct wave: mean τ, square 2τ².
 		share := tail / (direct + tail)

@@ -101,10 +101,14 @@ func (p path) carryPair(x []float32, rate, lead, trail int, rng *rand.Rand) []fl
 // noise around it.
 func (p path) carry(x []float32, rate, lead, trail int, rng *rand.Rand) []float32 {
 	var power float64
+	sounding := 0 // a silence inside the burst does not count
 	for _, v := range x {
 		power += float64(v) * float64(v)
+		if v != 0 {
+			sounding++
+		}
 	}
-	power /= float64(len(x))
+	power /= float64(sounding)
 	if p.level != 0 {
 		power = p.level
 	}

@@ -141,6 +141,9 @@ func readHeader(info []byte) (mcs, frames, octets, control int) {
 // where in the order of places they begin.
 func (p *plan) controlBits() (at, bits int) {
 	at = p.class.coded
+	if p.isBlock {
+		return at, 2 * p.controlCells
+	}
 	total := 0
 	for i := range p.headCount - p.class.training {
 		total += 2 * p.headPlaces(i)

@@ -23,6 +23,7 @@ type Demodulator struct {
 	origin int64     // number of buf[0] in the stream
 	state  state
 	found  *finder
+	shape  int     // of the blocks that the burst may be, the next to try
 	near   int64   // where found saw its chirp
 	start  float64 // of the burst
 	end    int64   // of it, when its header is known
@@ -177,17 +178,16 @@ func (d *Demodulator) locate(emit func(modem.Event)) bool {
 		d.rx.lag = math.Round(other - d.start)
 	}
 	emit(modem.Event{Kind: modem.Preamble, Start: int64(math.Round(d.start)), Quality: unmeasured()})
-	d.state = heading
+	d.state, d.shape = heading, 0
 	return true
 }
 
 func (d *Demodulator) readHeader(emit func(modem.Event)) bool {
-	class := d.found.class
-	pl := headPlan(d.prof, d.scale, class)
-	if int64(math.Ceil(d.start+float64(pl.headerSamples())*d.scale.ratio)) > d.have() {
+	ready, ok := d.tryHeader()
+	if !ready {
 		return false
 	}
-	if !d.readHead(class) {
+	if !ok {
 		emit(modem.Event{Kind: modem.Missed, Start: int64(math.Round(d.start)), End: int64(math.Round(d.start)) + int64(d.found.l), Quality: unmeasured()})
 		d.state = searching
 		d.found.next = max(d.found.next, d.near+1)
@@ -221,7 +221,7 @@ func (d *Demodulator) readHead(class int) bool {
 }
 
 func (d *Demodulator) readBurst(emit func(modem.Event)) bool {
-	if d.end > d.have() {
+	if d.end+d.rx.waits() > d.have() {
 		return false
 	}
 	if d.prof.pair {
@@ -239,6 +239,31 @@ func (d *Demodulator) readBurst(emit func(modem.Event)) bool {
 		f.next = max(d.origin, d.end-int64(d.prof.taper*d.scale.times))
 	}
 	return true
+}
+
+// tryHeader reads the header if it is there.
+func (d *Demodulator) tryHeader() (ready, ok bool) {
+	class := d.found.class
+	c := &d.prof.classes[class]
+	if !d.prof.inBlocks(class) {
+		pl := headPlan(d.prof, d.scale, class)
+		if int64(math.Ceil(d.start+float64(pl.headerSamples())*d.scale.ratio)) > d.have() {
+			return false, false
+		}
+		return true, d.readHead(class)
+	}
+	// The header is in the block, whose length is found by trying.
+	for ; d.shape < len(d.prof.blocks); d.shape++ {
+		b := d.prof.blocks[d.shape]
+		n := (c.chirp + b.gap + b.n) * d.scale.times
+		if int64(math.Ceil(d.start+float64(n)*d.scale.ratio)) > d.have() {
+			return false, false
+		}
+		if d.rx.blocks.readHeader(d.buf, d.origin, d.start, class, b) {
+			return true, true
+		}
+	}
+	return true, false
 }
 
 // told is an event about the burst in progress with what was measured on it.

@@ -17,6 +17,9 @@
 //
 // The profile cable2 has two channels with a body each (pair.go): its samples are
 // pairs of left and right.
+// In rooms a short burst is a block instead, and a long one has symbols of 0.7 s:
+//
+//	| chirp | silence | one block: header, control, frame cells, pilots |
 //
 // docs/wire-ofdm.md gives every carrier. profile.go holds the tables: bands,
 // classes of preamble and header, modes. plan.go says where everything in a
@@ -37,6 +40,14 @@
 // its own; all of it only where a burst could not be read otherwise. From what
 // was read the receiver tells how the channel changes and which mode it wants
 // next.
+//
+// Echoes that outlast everything are the business of three files. block.go lays
+// out, sends and reads block bursts: the impulse response from the chirp's echoes
+// in the silence and the pilots, the block's own echoes folded back from behind
+// it. joint.go fits impulse responses: conjugate gradients under the prior of an
+// exponential decay, from chirp and carriers at once. long.go reads long symbols
+// in passes, and takes what is believed of the burst out of the echoes beyond the
+// prefix; a channel without such echoes is done after the first pass.
 //
 // The package keeps no goroutine, clock or global state. A Demodulator holds at
 // most the longest burst (20 s for weak modes, 10 s for others): at 48 kHz that

@@ -58,6 +58,8 @@ func TestGolden(t *testing.T) {
 		{Profile: "cable2", MCS: 39, Frames: 3, Octets: 200, Control: 5},
 		{Profile: "air", MCS: 14, Frames: 1, Octets: 50},
 		{Profile: "air", MCS: 24, Frames: 2, Octets: 1500, Control: 8},
+		{Profile: "air", MCS: 19, Frames: 1, Octets: 64, Control: 12},
+		{Profile: "air", MCS: 24, Frames: 1, Octets: 1000},
 		{Profile: "ultra", MCS: 9, Frames: 1, Octets: 16},
 		{Profile: "voice", MCS: 15, Frames: 1, Octets: 16},
 	} {
@@ -85,17 +87,25 @@ func TestGolden(t *testing.T) {
 			s.dem.split(y)
 			y, r.second = s.dem.buf, s.dem.right
 		}
-		if !r.readHeader(y, 0, 0, s.mod.prof.modes[g.MCS].class) {
-			t.Fatalf("%s MCS %d: no header", g.Profile, g.MCS)
-		}
-		r.store = r.store[:0]
-		r.readControl()
-		if s.mod.prof.pair {
-			body, _ := r.preparePair()
-			r.pairLLRs(body)
+		if sent := &s.mod.plan; sent.isBlock {
+			if !r.blocks.readHeader(y, 0, 0, sent.classIndex, sent.shape) {
+				t.Fatalf("%s MCS %d: no header in the block", g.Profile, g.MCS)
+			}
+			r.blocks.openBody(y, 0)
+			r.blocks.cellLLRs()
 		} else {
-			body, _ := r.prepareBody()
-			r.bodyLLRs(body)
+			if !r.readHeader(y, 0, 0, sent.classIndex) {
+				t.Fatalf("%s MCS %d: no header", g.Profile, g.MCS)
+			}
+			r.store = r.store[:0]
+			r.readControl()
+			if s.mod.prof.pair {
+				body, _ := r.preparePair()
+				r.pairLLRs(body)
+			} else {
+				body, _ := r.prepareBody()
+				r.bodyLLRs(body)
+			}
 		}
 		for i := 0; i < len(r.llr); i += 997 {
 			g.LLR = append(g.LLR, r.llr[i])
@@ -138,11 +148,14 @@ func TestGolden(t *testing.T) {
 
 // FuzzDemodulator changes samples of a burst, and pushes others in front of it.
 // Whatever they are, no frame comes out that was not sent.
-func FuzzDemodulator(f *testing.F) { fuzzDemodulator(f, "cable") }
+func FuzzDemodulator(f *testing.F) { fuzz(f, "cable", 24) }
 
-func fuzzDemodulator(f *testing.F, profile string) {
+// FuzzBlock is the same for a burst of one block.
+func FuzzBlock(f *testing.F) { fuzz(f, "air", 20) }
+
+func fuzz(f *testing.F, profile string, mcs modem.MCS) {
 	s := newStation(f, profile, 48000)
-	b := &modem.Burst{MCS: 24, Control: counting(0, 6), Frames: [][]byte{counting(1, 40), counting(2, 40)}}
+	b := &modem.Burst{MCS: mcs, Control: counting(0, 6), Frames: [][]byte{counting(1, 40), counting(2, 40)}}
 	burst, err := s.mod.AppendBurst(nil, b)
 	if err != nil {
 		f.Fatal(err)

@@ -120,7 +120,7 @@ func (m *Modulator) AppendBurst(dst []float32, b *modem.Burst) ([]float32, error
 	m.burst = resize(m.burst, p.samples)
 	clear(m.burst)
 	level := float32(math.Pow(10, usualLevel/20.))
-	for i, v := range m.chirps[p.mode.class] {
+	for i, v := range m.chirps[p.classIndex] {
 		m.burst[i] = level * v
 	}
 	m.coder.encodeHead(p, b)
@@ -149,6 +149,10 @@ func (m *Modulator) appendBody(dst []float32, b *modem.Burst, level float32) []f
 	p := &m.plan
 	if p.frames > 0 {
 		m.coder.encodeBody(p, b)
+	}
+	if p.isBlock {
+		m.block(p, level, m.coder.blockValues(m.room(p.body), p))
+	} else if p.frames > 0 {
 		for i := range p.bodyCount {
 			m.symbol(p.body, p.bodyAt+i*p.body.length(), level, m.coder.bodyValues(m.room(p.body), p, i))
 		}
@@ -181,9 +185,14 @@ func (m *Modulator) room(g geometry) []complex64 {
 	return m.values
 }
 
-// symbol adds one OFDM symbol to the burst at a position, faded into its
-// neighbours.
-func (m *Modulator) symbol(g geometry, at int, level float32, values []complex64) {
+// block writes the symbol of a block burst.
+func (m *Modulator) block(p *plan, level float32, values []complex64) {
+	m.inverse(p.body, level, values)
+	blockWave(m.burst[p.bodyAt:], m.time, m.prof.taper*m.scale.times)
+}
+
+// inverse fills m.time with a period of a symbol.
+func (m *Modulator) inverse(g geometry, level float32, values []complex64) {
 	fft := m.ffts[g.n]
 	if fft == nil {
 		fft = dsp.NewRealFFT(g.n)
@@ -197,8 +206,14 @@ func (m *Modulator) symbol(g geometry, at int, level float32, values []complex64
 		m.spectrum[g.first+i] = complex(a*real(v), a*imag(v))
 	}
 	fft.Inverse(m.time, m.spectrum)
+}
+
+// symbol adds one OFDM symbol to the burst at a position, faded into its
+// neighbours.
+func (m *Modulator) symbol(g geometry, at int, level float32, values []complex64) {
+	m.inverse(g, level, values)
 	if m.prof.trim {
-		m.trim(g, fft)
+		m.trim(g, m.ffts[g.n])
 	}
 
 	fade := m.prof.taper * m.scale.times

@@ -408,8 +408,8 @@ func (r *receiver) wanted(snr float64, way *channel, b *modem.Burst) (mcs int, o
 		margin = 1.5  // dB
 		sure   = 0.05 // of the noise: that much is always thought to be there
 	)
-	if math.IsNaN(snr) || math.IsInf(snr, 0) || !(way.floor > 0) {
-		return 0, false
+	if math.IsNaN(snr) || math.IsInf(snr, 0) || !(way.floor > 0) || r.plan.isBlock {
+		return 0, false // what a block sees says nothing of other symbols
 	}
 	if r.suits == nil {
 		var pl plan

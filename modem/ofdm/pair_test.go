@@ -240,4 +240,4 @@ func TestSeparate(t *testing.T) {
 	}
 }
 
-func FuzzPairDemodulator(f *testing.F) { fuzzDemodulator(f, "cable2") }
+func FuzzPairDemodulator(f *testing.F) { fuzz(f, "cable2", 24) }

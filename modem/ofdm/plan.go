@@ -19,9 +19,10 @@ import (
 // symbols of their own numerology; where the two agree the body has a symbol of
 // training less: one a stream, or one a stream but one.
 type plan struct {
-	mode  *mode
-	class *class
-	mcs   int
+	mode       *mode
+	class      *class
+	mcs        int
+	classIndex int
 
 	frames, octets, control int
 
@@ -56,6 +57,11 @@ type plan struct {
 	lastIn  int // of the interleaver there
 
 	samples int // internal samples of the whole burst
+
+	// A burst of one block: head and body share its carriers.
+	isBlock      bool
+	shape        blockShape
+	controlCells int // QPSK symbols of the control block
 }
 
 const (
@@ -67,7 +73,7 @@ const (
 	frameCheck   = 4                         // octets
 	stretch      = 1.04                      // times the longest codeword are coded as one that is shorter than its mode would have it
 	maxWordBits  = 8448                      // information bits of the longest codeword
-	longSymbol   = 4096                      // samples at the base rate, from which on a profile may do without training
+	combSymbol   = 4096                      // samples at the base rate, from which on a profile may do without training
 	maxCells     = maxSeconds * 4 * baseRate // more would be longer than the longest burst
 )
 
@@ -89,7 +95,7 @@ func (p *plan) set(prof *profile, s scale, mcs, frames, octets, control int) err
 	}
 	m := &prof.modes[mcs]
 	c := &prof.classes[m.class]
-	*p = plan{mode: m, class: c, mcs: mcs, frames: frames, octets: octets, control: control, pilots: prof.pilots, streams: prof.channels()}
+	*p = plan{mode: m, class: c, mcs: mcs, classIndex: m.class, frames: frames, octets: octets, control: control, pilots: prof.pilots, streams: prof.channels()}
 	p.setHead(s)
 	p.bodyAt = p.headAt + p.headCount*p.head.length()
 	p.samples = p.bodyAt
@@ -99,6 +105,7 @@ func (p *plan) set(prof *profile, s scale, mcs, frames, octets, control int) err
 		}
 	}
 	p.samples += prof.taper * s.times
+	p.block(prof, s)
 	longest := float64(maxSeconds)
 	if m.class == 0 {
 		longest = maxFastSeconds
@@ -157,7 +164,7 @@ func (p *plan) setWords(prof *profile, s scale, bits, each int) error {
 	best := 0
 	if float64(wanted)*float64(words) < maxCells*float64(s.times) {
 		for _, v := range p.mode.shapes {
-			if n := p.shape(prof, s, v, wanted*words); best == 0 || n < best {
+			if n := p.lay(prof, s, v, wanted*words); best == 0 || n < best {
 				best = n
 			}
 		}
@@ -167,7 +174,12 @@ func (p *plan) setWords(prof *profile, s scale, bits, each int) error {
 	}
 	longest := int(prof.patience * float64(best))
 	for _, v := range slices.Backward(p.mode.shapes) {
-		if best = p.shape(prof, s, v, wanted*words); best <= longest {
+		if best = p.lay(prof, s, v, wanted*words); best <= longest {
+			break
+		}
+		// Its training is worth the time where much follows.
+		if v.n >= longSymbol && p.bodyCount > longLeast && best <= longest*5/4 &&
+			float64(p.bodyAt+best)*s.ratio/float64(s.rate) < maxFastSeconds-1 {
 			break
 		}
 	}
@@ -193,15 +205,15 @@ func (p *plan) setWords(prof *profile, s scale, bits, each int) error {
 	return nil
 }
 
-// shape gives the body the numerology v with room for so many cells, and returns
+// lay gives the body the numerology v with room for so many cells, and returns
 // its length.
-func (p *plan) shape(prof *profile, s scale, v numerology, cells int) int {
+func (p *plan) lay(prof *profile, s scale, v numerology, cells int) int {
 	p.body = s.geometry(v, p.class)
 	p.training, p.dense, p.pilots = p.streams, 0, prof.pilots
 	switch {
 	case v == p.class.head:
 		p.training--
-	case prof.dense > 0 && v.n >= longSymbol:
+	case prof.dense > 0 && v.n >= combSymbol:
 		p.training, p.dense, p.pilots = 0, v.n/prof.dense, v.n/prof.dense*prof.sparse
 	}
 	p.bodyCount = p.training

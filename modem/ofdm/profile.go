@@ -53,21 +53,25 @@ type mode struct {
 
 // profile is a band and the modes in it.
 type profile struct {
-	name     string
-	about    string
-	wide     bool // the band grows with the rate instead of staying where it is
-	pair     bool // two channels carry a stream each
-	classes  []class
-	modes    []mode
-	pilots   int     // one carrier in so many of each payload symbol
-	dense    int     // bins of a comb that is all that the first of long symbols has instead of training, a power of 2; 0: training
-	sparse   int     // and the share of the comb that is pilots in each of the others: one in so many
-	trim     bool    // peaks are taken down with what is outside the band
-	taper    int     // samples over which a symbol fades into the next
-	apart    int     // constellations of so many bits and more are interleaved only within a symbol or so; 0: none
-	shaped   int     // constellations of so many bits and more are shaped; 0: none
-	patience float64 // times the shortest airtime is spent on longer symbols
-	spread   float64 // s, echoes later than that after the direct wave are not expected to be strong
+	name        string
+	about       string
+	wide        bool // the band grows with the rate instead of staying where it is
+	pair        bool // two channels carry a stream each
+	classes     []class
+	modes       []mode
+	pilots      int          // one carrier in so many of each payload symbol
+	dense       int          // bins of a comb that is all that the first of long symbols has instead of training, a power of 2; 0: training
+	sparse      int          // and the share of the comb that is pilots in each of the others: one in so many
+	trim        bool         // peaks are taken down with what is outside the band
+	taper       int          // samples over which a symbol fades into the next
+	apart       int          // constellations of so many bits and more are interleaved only within a symbol or so; 0: none
+	shaped      int          // constellations of so many bits and more are shaped; 0: none
+	patience    float64      // times the shortest airtime is spent on longer symbols
+	blocks      []blockShape // of bursts that are one block, from the shortest on; such profiles are not shaped
+	blockClass  int
+	blockPilots int     // one carrier in so many of a block
+	blockLeast  float64 // bits a carrier, of modes that blocks are for
+	spread      float64 // s, echoes later than that after the direct wave are not expected to be strong
 }
 
 var profiles = []*profile{&air, &cable, &cable2, &ultra, &voice}
@@ -328,21 +332,31 @@ var (
 	airShort  = []numerology{airFirst, airHead}
 	airMiddle = []numerology{{8192, 960}}
 	airLong   = []numerology{{8192, 960}, {16384, 1920}}
+	airBulk   = []numerology{{8192, 960}, {16384, 1920}, {32768, 4096}}
+	airBlocks = []blockShape{
+		{2048, 1024, 0}, {2560, 1024, 0}, {3072, 1024, 0}, {4096, 1536, 0}, {5120, 1536, 0}, {6144, 2048, 0},
+		{8192, 2000, 3.5}, {8192, 4096, 0}, {10240, 4096, 0}, {12288, 4096, 0}, {16384, 4096, 0},
+	}
 )
 
 // air is the profile for a loudspeaker and a microphone that lie still.
 var air = profile{
-	name:     "air",
-	about:    "speaker to microphone",
-	pilots:   16,
-	taper:    48,
-	patience: 1.15,
-	spread:   20e-3,
+	name:        "air",
+	about:       "speaker to microphone",
+	pilots:      16,
+	taper:       48,
+	patience:    1.15,
+	spread:      20e-3,
+	blocks:      airBlocks,
+	blockClass:  4,
+	blockPilots: 8,
+	blockLeast:  1.2,
 	classes: []class{
 		{chirp: 1024, head: airFirst, training: 1, coded: 480, pilots: 8, lo: 1000, hi: 20000},
 		{chirp: 2048, falling: true, head: airHead, training: 2, coded: 1300, pilots: 12, lo: 1000, hi: 20000},
 		{chirp: 4096, head: airHead, training: 2, coded: 5800, pilots: 12, lo: 1000, hi: 20000},
 		{chirp: 12288, falling: true, head: airHead, training: 4, coded: 36000, pilots: 8, lo: 1000, hi: 20000},
+		{chirp: 1024, falling: true, coded: 256, lo: 1000, hi: 20000}, // blocks
 	},
 	modes: []mode{
 		{3, 2, 0.0072, 144, -19.5, airDeep},
@@ -372,17 +386,17 @@ var air = profile{
 		{0, 6, 0.61, 1024, 10.25, airLong},
 		{0, 6, 0.67, 1024, 11.25, airLong},
 		{0, 6, 0.73, 1024, 12.25, airLong},
-		{0, 8, 0.55, 1024, 14.25, airLong},
-		{0, 8, 0.6, 1024, 15.25, airLong},
-		{0, 8, 0.65, 1024, 16.25, airLong},
-		{0, 8, 0.7, 1024, 17.25, airLong},
-		{0, 8, 0.75, 1024, 17.25, airLong},
-		{0, 8, 0.79, 1024, 18.25, airLong},
-		{0, 10, 0.64, 1024, 19, airLong},
-		{0, 8, 0.83, 1024, 20.25, airLong},
-		{0, 10, 0.68, 1024, 21.75, airLong},
-		{0, 10, 0.73, 1024, 22.75, airLong},
-		{0, 10, 0.78, 1024, 24.75, airLong},
+		{0, 8, 0.55, 1024, 14.25, airBulk},
+		{0, 8, 0.6, 1024, 15.25, airBulk},
+		{0, 8, 0.65, 1024, 16.25, airBulk},
+		{0, 8, 0.7, 1024, 17.25, airBulk},
+		{0, 8, 0.75, 1024, 17.25, airBulk},
+		{0, 8, 0.79, 1024, 18.25, airBulk},
+		{0, 10, 0.64, 1024, 19, airBulk},
+		{0, 8, 0.83, 1024, 20.25, airBulk},
+		{0, 10, 0.68, 1024, 21.75, airBulk},
+		{0, 10, 0.73, 1024, 22.75, airBulk},
+		{0, 10, 0.78, 1024, 24.75, airBulk},
 	},
 }
 

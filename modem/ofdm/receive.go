@@ -10,12 +10,14 @@ import (
 
 // symbol is one received OFDM symbol.
 type symbol struct {
-	at   int         // its first internal sample in the burst
-	time float64     // the middle of what was transformed, internal samples
-	skew float64     // the clock's skew when it was transformed
-	loud float32     // noise in it relative to the others
-	y    []complex64 // carriers, the direct wave at delay 0
-	ref  []complex64 // what was sent on them, 0 where that is not known
+	at    int         // its first internal sample in the burst
+	time  float64     // the middle of what was transformed, internal samples
+	skew  float64     // the clock's skew when it was transformed
+	loud  float32     // noise in it relative to the others
+	y     []complex64 // carriers, the direct wave at delay 0
+	ref   []complex64 // what was sent on them, 0 where that is not known
+	echo  []complex64 // taken out of y: echoes beyond the prefix (long symbols only)
+	vague []float32   // variance of what ref stands for (long symbols only)
 }
 
 // clock maps internal samples of the burst to device samples: sample n lies at
@@ -36,6 +38,8 @@ type receiver struct {
 	interp *dsp.Interpolator
 	ffts   map[int]*dsp.RealFFT
 	est    estimator
+	blocks *blockReader // of profiles that have any
+	long   longReader
 
 	x      []float32 // device samples
 	origin int64     // number of x[0] in the stream; the clock counts as the stream does
@@ -46,6 +50,8 @@ type receiver struct {
 	spectrum   []complex64
 	values     []complex64 // storage of all symbols
 	used       int
+	reals      []float32 // likewise
+	spare      int
 	symbols    []symbol // head, then body
 	headWay    channel
 	bodyWay    channel
@@ -80,7 +86,13 @@ type receiver struct {
 }
 
 func newReceiver(p *profile, s scale) *receiver {
-	return &receiver{prof: p, scale: s, coder: newCoder(), interp: dsp.NewInterpolator(), ffts: map[int]*dsp.RealFFT{}}
+	r := &receiver{prof: p, scale: s, coder: newCoder(), interp: dsp.NewInterpolator(), ffts: map[int]*dsp.RealFFT{}}
+	r.long.receiver = r
+	r.long.fit.ffts = r.ffts
+	if len(p.blocks) > 0 {
+		r.blocks = newBlockReader(r, p, s)
+	}
+	return r
 }
 
 // headPlan is the plan of a burst of the class as far as it is known before the
@@ -101,6 +113,17 @@ func (r *receiver) alloc(n int) []complex64 {
 	v := r.values[r.used:][:n:n]
 	r.used += n
 	clear(v)
+	return v
+}
+
+// scratch is alloc for real values.
+func (r *receiver) scratch(n int) []float32 {
+	if r.spare+n > len(r.reals) {
+		r.reals = make([]float32, max(2*len(r.reals), r.spare+n))
+		r.spare = 0
+	}
+	v := r.reals[r.spare:][:n:n]
+	r.spare += n
 	return v
 }
 
@@ -196,6 +219,7 @@ func (r *receiver) readHeader(x []float32, origin int64, start float64, class in
 // tryHeader is readHeader for a clock within maxSkew of skew.
 func (r *receiver) tryHeader(x []float32, origin int64, start, skew float64, class int) bool {
 	r.x, r.origin, r.used = x, origin, 0
+	r.spare = 0
 	r.plan = headPlan(r.prof, r.scale, class)
 	p := &r.plan
 	c := p.class
@@ -231,10 +255,10 @@ func (r *receiver) tryHeader(x []float32, origin int64, start, skew float64, cla
 		return false
 	}
 	mcs, frames, octets, control := readHeader(r.info)
-	if mcs >= len(r.prof.modes) || r.prof.modes[mcs].class != class || frames > 0 && octets == 0 {
+	if frames > 0 && octets == 0 || r.plan.set(r.prof, r.scale, mcs, frames, octets, control) != nil {
 		return false
 	}
-	return r.plan.set(r.prof, r.scale, mcs, frames, octets, control) == nil
+	return r.plan.class == c
 }
 
 // headReferences writes what is known of the head symbols from the given one
@@ -312,10 +336,21 @@ func equalise(y, h complex64, noise float32) (z complex64, v float32) {
 	return complex((real(y)*real(h)+imag(y)*imag(h))/p, (imag(y)*real(h)-real(y)*imag(h))/p), noise/p + 1e-12
 }
 
+// waits is how many device samples behind the burst it takes to read it well.
+func (r *receiver) waits() int64 {
+	if !r.plan.isBlock {
+		return 0
+	}
+	return int64(math.Ceil(float64(r.blocks.ringing) * r.scale.ratio))
+}
+
 // readBurst reads everything behind the header. All samples of the burst are in
 // x, which starts at number origin of the stream, as far as there will ever be
 // any. The result is valid until the next call.
 func (r *receiver) readBurst(x []float32, origin int64) *modem.Burst {
+	if r.plan.isBlock {
+		return r.blocks.readBurst(x, origin)
+	}
 	r.x, r.origin = x, origin
 	p := &r.plan
 	r.store = r.store[:0]
@@ -345,14 +380,23 @@ func (r *receiver) readControl() {
 	r.est.estimate(&r.headWay, p.head, times, r.symbols)
 	at, bits := p.controlBits()
 	if bits == 0 {
-		r.burst.Control = r.store[:0:0]
-		if r.burst.Control == nil {
-			r.burst.Control = []byte{}
-		}
+		r.burst.Control = noControl
 		return
 	}
 	r.llr = resize(r.llr, bits)
 	r.headLLRs(0, p.headCount-p.class.training, at, bits)
+	if r.decodeControl(at, bits) {
+		r.headReferences(seen - 1)
+	}
+}
+
+// noControl is the control block of bursts without one.
+var noControl = []byte{}
+
+// decodeControl decodes the control block from r.llr and reports whether it
+// passed its check; then r.coder.head holds its coded bits.
+func (r *receiver) decodeControl(at, bits int) bool {
+	p := &r.plan
 	r.info = resize(r.info, 8*(p.control+controlCheck))
 	r.coder.control.set(len(r.info), bits)
 	r.coder.control.decode(r.info, r.llr)
@@ -360,14 +404,14 @@ func (r *receiver) readControl() {
 	r.store = grow(r.store, octets)
 	pack(r.store[:octets], r.info)
 	if !checked(r.store[:octets]) {
-		return
+		return false
 	}
 	r.burst.Control = r.store[: octets-controlCheck : octets-controlCheck]
 	r.coder.head = r.coder.control.encode(r.coder.head, r.info)
 	for i := at; i < len(r.coder.head); i++ {
 		r.coder.head[i] ^= flip(i)
 	}
-	r.headReferences(seen - 1)
+	return true
 }
 
 // prepareBody transforms the symbols of the body by the sender's clock and
@@ -477,6 +521,70 @@ func (r *receiver) readFrames() {
 	} else {
 		body, all = r.prepareBody()
 	}
+	r.roomForFrames()
+	passes := 4
+	if r.prof.apart > 0 && p.mode.bits >= r.prof.apart {
+		passes = 2 // codewords that help each other little
+	}
+	long := p.isLong(r.scale)
+	if long {
+		passes = longPasses
+		r.long.begin(body)
+		r.long.estimate(body)
+		// Head and training are known already, and so are their echoes.
+		r.long.follow(body)
+		r.long.cancel(body)
+		r.long.estimate(body)
+	}
+	var seen channel
+	for pass := range passes {
+		if p.streams == 2 {
+			r.pairLLRs(pair)
+		} else {
+			r.bodyLLRs(body)
+		}
+		left := r.decodeFrames()
+		if pass == 0 && left > 0 && p.streams == 1 && !long && r.chase(p.body, all, r.seen, r.bodyClock, &r.bodyWay) {
+			r.bodyLLRs(body)
+			left = r.decodeFrames()
+		}
+		if pass == 0 {
+			seen = r.bodyWay
+		}
+		last := left == 0 || pass == passes-1
+		if last && left > 0 {
+			// What was decoded wrongly fits the better for it: the known carriers
+			// tell how good the channel was.
+			r.bodyWay.power, r.bodyWay.floor = seen.power, seen.floor
+		}
+		if last && (long || r.change.known || !r.tells(body)) {
+			break
+		}
+		if p.streams == 2 {
+			r.remodulatePair(pair)
+			r.est.estimatePair(&r.pairWay, p.body, r.scale.times, allPair)
+			r.pairWay.summary(&r.bodyWay)
+			continue
+		}
+		r.remodulate(body)
+		if long {
+			r.long.follow(body)
+			r.long.cancel(body)
+			r.long.estimate(body)
+			continue
+		}
+		r.measure(body, p.body)
+		if last {
+			break
+		}
+		r.est.estimate(&r.bodyWay, p.body, r.scale.times, all)
+		r.pursued = r.pursue(body, all)
+	}
+}
+
+// roomForFrames prepares the storage of the frames.
+func (r *receiver) roomForFrames() {
+	p := &r.plan
 	r.frames = resize(r.frames, p.frames)
 	clear(r.frames)
 	r.burst.Frames = r.frames
@@ -491,48 +599,6 @@ func (r *receiver) readFrames() {
 			r.burst.Control = store[:n:n]
 		}
 		r.store = store
-	}
-	passes := 4
-	if r.prof.apart > 0 && p.mode.bits >= r.prof.apart {
-		passes = 2 // codewords that help each other little
-	}
-	var seen channel
-	for pass := range passes {
-		if p.streams == 2 {
-			r.pairLLRs(pair)
-		} else {
-			r.bodyLLRs(body)
-		}
-		left := r.decodeFrames()
-		if pass == 0 && left > 0 && p.streams == 1 && r.chase(p.body, all, r.seen, r.bodyClock, &r.bodyWay) {
-			r.bodyLLRs(body)
-			left = r.decodeFrames()
-		}
-		if pass == 0 {
-			seen = r.bodyWay
-		}
-		last := left == 0 || pass == passes-1
-		if last && left > 0 {
-			// What was decoded wrongly fits the better for it: the known carriers
-			// tell how good the channel was.
-			r.bodyWay.power, r.bodyWay.floor = seen.power, seen.floor
-		}
-		if last && (r.change.known || !r.tells(body)) {
-			break
-		}
-		if p.streams == 2 {
-			r.remodulatePair(pair)
-			r.est.estimatePair(&r.pairWay, p.body, r.scale.times, allPair)
-			r.pairWay.summary(&r.bodyWay)
-			continue
-		}
-		r.remodulate(body)
-		r.measure(body, p.body)
-		if last {
-			break
-		}
-		r.est.estimate(&r.bodyWay, p.body, r.scale.times, all)
-		r.pursued = r.pursue(body, all)
 	}
 }
 
@@ -692,6 +758,9 @@ func (r *receiver) remodulate(body []symbol) {
 				break
 			}
 			s.ref[j] = r.meanCell(q, cell)
+			if s.vague != nil {
+				s.vague[j] = q.variance(r.llr[cell*p.mode.bits:][:p.mode.bits])
+			}
 		}
 	}
 }
