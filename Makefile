@@ -6,7 +6,7 @@ GOFILES := $(shell git ls-files '*.go' 2>/dev/null)
 RACE    := ./cmd/... ./link/... ./phy/... ./sims/... ./tun/...
 
 .DEFAULT_GOAL := help
-.PHONY: help demo build test race fuzz bench lint cover netns netns-long golden fmt clean
+.PHONY: help demo demo-light light-figures firmware build test race fuzz bench lint cover netns netns-long golden fmt clean
 
 help: ## this menu
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 10
@@ -15,6 +15,22 @@ demo: ## set up and run the main job: two hosts, one simulated room, ping and TC
 	@.ci/setup demo
 	@$(MAKE) --no-print-directory build
 	@bin/lightsong demo $(ARGS)
+
+demo-light: ## the same over light: two emulated boards that run the real firmware
+	@.ci/setup light
+	@$(MAKE) --no-print-directory build
+	@$(MAKE) --no-print-directory -C firmware -s emu BUILD=$(CURDIR)/bin/firmware
+	@bin/lightsong demo light $(ARGS)
+
+light-figures: ## the figures of docs/light.md, in the boards' own time: minutes
+	@.ci/setup test
+	LIGHTSONG_FIGURES=all go test -count=1 -timeout 60m -v -run LightFigures ./cmd/lightsong
+	go test -run '^$$' -bench Codes -benchtime 1x ./modem/line
+
+firmware: ## build the boards' image and renew the one that the program carries
+	$(MAKE) -C firmware
+	cp firmware/build/lightsong-atmega328p.hex phy/led/images/
+	cd phy/led/images && sha256sum *.hex > SHA256SUMS
 
 build: ## bin/lightsong
 	@mkdir -p bin

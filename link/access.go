@@ -61,6 +61,7 @@ type access struct {
 	since     time.Time
 	initiator bool
 	owedAt    time.Time
+	eager     bool  // the answer need not wait until then if the host has replied
 	goOn      *peer // our exchange continues with a burst at goOnAt
 	goOnAt    time.Time
 	pausedTo  time.Time // the PHY failed
@@ -245,8 +246,10 @@ func (e *Engine) reserved(now time.Time, d time.Duration) {
 }
 
 // oweAnswer notes that p is to be answered at once; gave tells that the host got
-// packets, to which it may have an answer in a moment.
-func (e *Engine) oweAnswer(now time.Time, p *peer, gave bool) {
+// packets, to which it may have an answer in a moment. To a burst of airtime that
+// is over sooner than that moment, and so brought few packets, the answer goes
+// with the host's first reply: on a fast medium the wait would be most of a ping.
+func (e *Engine) oweAnswer(now time.Time, p *peer, gave bool, airtime time.Duration) {
 	a := &e.access
 	at := now
 	if gave {
@@ -255,7 +258,7 @@ func (e *Engine) oweAnswer(now time.Time, p *peer, gave bool) {
 	if a.with != p {
 		a.with, a.since, a.initiator = p, now, false
 	}
-	a.owed, a.owedAt = p, at
+	a.owed, a.owedAt, a.eager = p, at, airtime <= hostTurn
 	e.sense(now)
 }
 
@@ -452,7 +455,7 @@ func (e *Engine) NextBurst(now time.Time, dst *phy.Burst) bool {
 func (e *Engine) nextBurst(now time.Time, dst *phy.Burst) bool {
 	a := &e.access
 	if p := a.owed; p != nil {
-		if now.Before(a.owedAt) {
+		if now.Before(a.owedAt) && !(a.eager && p.hasData()) {
 			return false
 		}
 		a.owed = nil

@@ -307,7 +307,7 @@ func (e *Engine) received(now time.Time, ev *phy.Event) {
 		// which then sends everything again.
 		e.hearsUs(p)
 		if c.flags&flagWanted != 0 {
-			e.oweAnswer(now, p, false)
+			e.oweAnswer(now, p, false, airtime)
 		}
 		return
 	}
@@ -332,7 +332,7 @@ func (e *Engine) received(now time.Time, ev *phy.Event) {
 		}
 		e.answered(now, p, c, airtime)
 		if c.flags&flagWanted != 0 {
-			e.oweAnswer(now, p, len(e.out) > given)
+			e.oweAnswer(now, p, len(e.out) > given, airtime)
 		}
 	case flooded:
 		e.deliver(now, p, in)

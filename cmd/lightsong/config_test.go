@@ -60,6 +60,10 @@ func TestUpConfig(t *testing.T) {
 		{"peer without name", "[[peer]]\nname = \"b\"", "[[peer]]", "no name"},
 		{"gain", `duplex = "half"`, `gain_db = 40.0`, "gain_db"},
 		{"rate", `duplex = "half"`, `rate = 1000`, "1000 Hz"},
+		{"two media", `[[peer]]`, "[led]\nboard = \"serial:/dev/x\"\n[[peer]]", "both set"},
+		{"a board without a way to it", `[[peer]]`, "[led]\nboard = \"/dev/x\"\n[[peer]]", `must be "serial:`},
+		{"no board", `[[peer]]`, "[led]\ndim = 1\n[[peer]]", "led.board is not set"},
+		{"unknown key of a board", `[[peer]]`, "[led]\nbord = 1\n[[peer]]", `did you mean "led.board"?`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			text := strings.Replace(upTOML, tt.old, tt.new, 1)

@@ -33,6 +33,7 @@ type medium struct {
 	about  string
 	air    string // TOML of `lightsong sim`
 	audio  string // TOML of the stations' [audio]
+	light  bool   // two emulated boards instead of air
 	octets int    // of the file that is sent
 }
 
@@ -95,6 +96,7 @@ skew_ppm = -30.0
 duplex = "full"`,
 		octets: 400000,
 	},
+	lightMedium,
 }
 
 // side is one of the demo's two hosts.
@@ -147,6 +149,7 @@ type DemoResult struct {
 	OK        bool            `json:"ok"`
 	Why       string          `json:"why,omitempty"`
 	LinkUpS   float64         `json:"link_up_s"`
+	Boards    *BoardsResult   `json:"boards,omitempty"`
 	Pings     []PingResult    `json:"pings"`
 	Transfer  *TransferResult `json:"transfer,omitempty"`
 	Stations  []StationResult `json:"stations"`
@@ -158,6 +161,8 @@ func demoCommand() *cobra.Command {
 		asJSON bool
 		count  int
 		keep   bool
+
+		emulator string
 	)
 	names := make([]string, len(mediums))
 	about := new(strings.Builder)
@@ -203,7 +208,7 @@ It needs no root where user namespaces are allowed.`,
 				return err
 			}
 			d := &demo{
-				medium: chosen, count: count, interval: "1", keep: keep, errs: cmd.ErrOrStderr(), started: time.Now(),
+				medium: chosen, count: count, interval: "1", keep: keep, emulator: emulator, errs: cmd.ErrOrStderr(), started: time.Now(),
 				result: DemoResult{Medium: chosen.name, About: chosen.about, Pings: []PingResult{}, Stations: []StationResult{}},
 			}
 			err := d.run(cmd.Context())
@@ -221,6 +226,7 @@ It needs no root where user namespaces are allowed.`,
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the result as a JSON object for programs")
 	cmd.Flags().IntVar(&count, "count", 5, "pings in each direction and IP version")
+	cmd.Flags().StringVar(&emulator, "emulator", "", "for light: the folder that `make -C firmware emu` has filled (default: firmware beside this program)")
 	cmd.Flags().BoolVar(&keep, "keep", false, "keep the folder with configurations and logs")
 	return cmd
 }
@@ -235,9 +241,11 @@ type demo struct {
 	started  time.Time
 	result   DemoResult
 
-	dir   string
-	sim   *process
-	sides [2]*side
+	dir      string
+	emulator string    // program for boards, with the image beside it
+	lightOn  time.Time // when it began
+	sim      *process
+	sides    [2]*side
 }
 
 // say tells a person what goes on.
@@ -293,6 +301,9 @@ func (d *demo) run(ctx context.Context) (err error) {
 		}
 		d.result.Stations = append(d.result.Stations, stationResult(s.name, status))
 	}
+	if d.medium.light {
+		d.result.Boards = &BoardsResult{TimeScale: float64(d.now()) / float64(time.Since(d.lightOn))}
+	}
 	return d.verdict()
 }
 
@@ -311,6 +322,9 @@ func (d *demo) verdict() error {
 
 // start writes the configurations and starts the medium and both hosts.
 func (d *demo) start(ctx context.Context) error {
+	if d.medium.light {
+		return d.startLight(ctx)
+	}
 	socket := filepath.Join(d.dir, "air.sock")
 	air := fmt.Sprintf("socket = %q\nseed = 1\n%s", socket, d.medium.air)
 	airPath := filepath.Join(d.dir, "air.toml")
@@ -321,6 +335,11 @@ func (d *demo) start(ctx context.Context) error {
 	if d.sim, err = d.spawn(ctx, "sim", 0, "sim", "-c", airPath); err != nil {
 		return err
 	}
+	return d.startSides(ctx, func(int) string { return fmt.Sprintf("[audio]\ndevice = \"air:%s\"\n%s", socket, d.medium.audio) })
+}
+
+// startSides starts the hosts; device is the TOML of each one's medium.
+func (d *demo) startSides(ctx context.Context, device func(i int) string) (err error) {
 	for i, name := range []string{"a", "b"} {
 		s := &side{
 			name:    name,
@@ -334,12 +353,10 @@ name = %q
 [tun]
 name = "tun0"
 addresses = ["%s/24", "%s/64"]
-[audio]
-device = "air:%s"
 %s
 [control]
 socket = %q
-`, s.name, s.v4, s.v6, socket, d.medium.audio, s.control)
+`, s.name, s.v4, s.v6, device(i), s.control)
 		if err := os.WriteFile(s.config, []byte(config), 0o644); err != nil {
 			return err
 		}
@@ -362,12 +379,19 @@ type process struct {
 // spawn starts this program again with the given arguments; what it says goes to
 // a log.
 func (d *demo) spawn(ctx context.Context, name string, cloneflags uintptr, args ...string) (*process, error) {
+	return d.spawnProgram(ctx, name, cloneflags, "/proc/self/exe", args...)
+}
+
+func (d *demo) spawnProgram(ctx context.Context, name string, cloneflags uintptr, program string, args ...string) (*process, error) {
 	log, err := os.Create(d.logOf(name))
 	if err != nil {
 		return nil, err
 	}
 	defer log.Close() // the child has its own
-	cmd := exec.CommandContext(ctx, "/proc/self/exe", args...)
+	cmd := exec.CommandContext(ctx, program, args...)
+	if _, err := cmd.StdinPipe(); err != nil { // it breaks when we are gone, which ends the emulator
+		return nil, err
+	}
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = 5 * time.Second
@@ -506,6 +530,7 @@ func (d *demo) ping(ctx context.Context, from, to *side, v6 bool) error {
 		address = to.v6
 	}
 	r := PingResult{From: from.name, To: to.name, Address: address}
+	scale := d.timeScale()
 	out, errs := new(bytes.Buffer), new(bytes.Buffer)
 	err := inNetworkOf(from.process.pid(), func() error {
 		cmd := exec.CommandContext(ctx, "ping", "-n", "-c", strconv.Itoa(d.count), "-i", d.interval, "-W", "20", address)
@@ -545,6 +570,8 @@ func (d *demo) ping(ctx context.Context, from, to *side, v6 bool) error {
 		r.MinMS, _ = strconv.ParseFloat(times[1], 64)
 		r.AvgMS, _ = strconv.ParseFloat(times[2], 64)
 		r.MaxMS, _ = strconv.ParseFloat(times[3], 64)
+		by := scale()
+		r.MinMS, r.AvgMS, r.MaxMS = r.MinMS*by, r.AvgMS*by, r.MaxMS*by
 	}
 	d.result.Pings = append(d.result.Pings, r)
 	return nil
@@ -579,7 +606,7 @@ func (d *demo) transfer(ctx context.Context) error {
 	d.say("TCP %s → %s  %d octets", from.name, to.name, len(file))
 	bar := transferBar(d.errs, int64(len(file)))
 	hash := sha256.New()
-	began := time.Now()
+	began := d.now()
 	var received int64
 	var group errgroup.Group
 	group.Go(func() error {
@@ -608,7 +635,7 @@ func (d *demo) transfer(ctx context.Context) error {
 		return err
 	})
 	err = group.Wait()
-	took := time.Since(began)
+	took := d.now() - began
 	err = errors.Join(err, bar.Finish())
 	if ctx.Err() != nil && err != nil {
 		return fmt.Errorf("the file did not arrive within %v: %d of %d octets came", patience, received, len(file))
@@ -659,6 +686,9 @@ func (r DemoResult) table(out io.Writer) error {
 		for _, s := range r.Stations {
 			fmt.Fprintf(w, "%s\t%.1f dB\t%d\t%d\t%d\t%d\n", s.Name, s.SNRdB, s.MCS, s.Frames, s.Repaired, s.Repeated)
 		}
+	}
+	if b := r.Boards; b != nil {
+		fmt.Fprintf(w, "\nTimes of ping and TCP are the emulated boards' own, which ran at %.2f of real time.\n", b.TimeScale)
 	}
 	fmt.Fprintf(w, "\nlink up after %.1f s, all in %.1f s\n", r.LinkUpS, r.DurationS)
 	return w.Flush()

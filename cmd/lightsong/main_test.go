@@ -32,7 +32,10 @@ func TestMain(m *testing.M) {
 		os.Exit(code)
 	}
 	os.Setenv(asCommand, "1") // for the children
-	goleak.VerifyTestMain(m)
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+		os.RemoveAll(firmwareDir)
+		os.Exit(code)
+	}))
 }
 
 // lightsong runs a command line in this process and returns what it printed.
@@ -53,7 +56,7 @@ func TestUsage(t *testing.T) {
 		want string // part of standard error
 	}{
 		{[]string{"dmeo"}, 2, `unknown command "dmeo": did you mean "demo"?`},
-		{[]string{"demo", "moon"}, 2, `medium "moon" does not exist: the media are air, cable`},
+		{[]string{"demo", "moon"}, 2, `medium "moon" does not exist: the media are air, cable, light`},
 		{[]string{"demo", "--count", "0"}, 2, "at least one ping"},
 		{[]string{"modes", "--jsn"}, 2, "see `lightsong modes --help`"},
 		{[]string{"modes", "extra"}, 2, `unexpected argument "extra"`},

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"lightsong/modem"
+	"lightsong/modem/line"
 	"lightsong/phy/audio"
 )
 
@@ -23,7 +24,8 @@ func modesCommand() *cobra.Command {
 		Long: `List every profile and MCS (modulation and coding scheme) at 48 kHz: the net bit
 rate with everything on the medium counted, the bandwidth, and the SNR (signal
 power over noise power in 0–24 kHz) from which 90 % of full frames are received
-over white Gaussian noise.`,
+over white Gaussian noise. For light (profile led) there are no samples: the SNR
+is the figure that boards' bit error rates are turned into, see docs/light.md.`,
 		Example: `  lightsong modes
   lightsong modes --json | jq '.[] | select(.snr_db < 0)'`,
 		Args: exactly(),
@@ -36,6 +38,7 @@ over white Gaussian noise.`,
 				}
 				modes = append(modes, m.Modes...)
 			}
+			modes = append(modes, line.Modes()...)
 			if asJSON {
 				return writeJSON(cmd.OutOrStdout(), modes)
 			}

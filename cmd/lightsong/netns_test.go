@@ -58,7 +58,11 @@ func TestDemo(t *testing.T) {
 	for _, m := range mediums {
 		t.Run(m.name, func(t *testing.T) {
 			t.Parallel()
-			cmd := exec.CommandContext(t.Context(), "/proc/self/exe", "demo", m.name, "--json", "--count", "3")
+			args := []string{"demo", m.name, "--json", "--count", "3"}
+			if m.light {
+				args = append(args, "--emulator", needsEmulator(t))
+			}
+			cmd := exec.CommandContext(t.Context(), "/proc/self/exe", args...)
 			errs := new(strings.Builder)
 			cmd.Stderr = errs
 			out, err := cmd.Output()

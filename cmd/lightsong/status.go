@@ -26,6 +26,9 @@ type Status struct {
 // statusOf asks the running link, if there is one.
 func statusOf(ctx context.Context, c *upConfig, running *link.Runner) Status {
 	s := Status{Version: version, Interface: c.Tun.Name, Profile: c.Audio.Profile, Device: c.Audio.Device}
+	if c.usesLed() {
+		s.Profile, s.Device = "led", c.Led.Board
+	}
 	s.Link.Station = c.Station.Name
 	if running == nil {
 		return s

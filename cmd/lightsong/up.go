@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"lightsong/link"
+	"lightsong/phy"
 	"lightsong/phy/audio"
 	"lightsong/tun"
 )
@@ -41,6 +42,7 @@ type upConfig struct {
 		Duplex  string  `toml:"duplex"`
 		GainDB  float64 `toml:"gain_db"`
 	} `toml:"audio"`
+	Led  ledConfig `toml:"led"`
 	Link struct {
 		MaxBurstS    float64 `toml:"max_burst_s"`
 		MaxExchangeS float64 `toml:"max_exchange_s"`
@@ -86,6 +88,23 @@ func readUpConfig(path string) (*upConfig, error) {
 	if err := c.tun().Validate(); err != nil {
 		return fault("%v", err)
 	}
+	for _, p := range c.Peer {
+		if p.Name == "" {
+			return fault("a [[peer]] has no name")
+		}
+	}
+	if c.Control.Socket == "" {
+		c.Control.Socket = controlSocket(c.Tun.Name)
+	}
+	if _, ok := link.ParseDiscipline(c.Link.Queue); !ok && c.Link.Queue != "" {
+		return fault("link.queue %q: must be fq-codel, fq or fifo", c.Link.Queue)
+	}
+	if c.usesLed() {
+		if err := c.checkLed(); err != nil {
+			return fault("%v", err)
+		}
+		return c, nil
+	}
 	if !slices.Contains([]string{"half", "full"}, c.Audio.Duplex) {
 		return fault("audio.duplex %q: must be \"half\" (air) or \"full\" (a lead)", c.Audio.Duplex)
 	}
@@ -94,22 +113,11 @@ func readUpConfig(path string) (*upConfig, error) {
 	}
 	switch {
 	case c.Audio.Device == "":
-		return fault("audio.device is not set: \"air:/path/to/socket\" is a simulated medium")
+		return fault("audio.device is not set: \"air:/path/to/socket\" is a simulated medium; a board for light is set by led.board")
 	case !strings.HasPrefix(c.Audio.Device, airScheme):
 		return fault("audio.device %q: this build knows only simulated media, \"air:/path/to/socket\"", c.Audio.Device)
 	case c.Audio.GainDB > 12 || c.Audio.GainDB < -60:
 		return fault("audio.gain_db %v: must be −60 to 12", c.Audio.GainDB)
-	}
-	if _, ok := link.ParseDiscipline(c.Link.Queue); !ok && c.Link.Queue != "" {
-		return fault("link.queue %q: must be fq-codel, fq or fifo", c.Link.Queue)
-	}
-	for _, p := range c.Peer {
-		if p.Name == "" {
-			return fault("a [[peer]] has no name")
-		}
-	}
-	if c.Control.Socket == "" {
-		c.Control.Socket = controlSocket(c.Tun.Name)
 	}
 	return c, nil
 }
@@ -135,6 +143,9 @@ func (c *upConfig) link() link.Config {
 		MaxExchange: seconds(c.Link.MaxExchangeS),
 		QueueOctets: c.Link.QueueOctets,
 		Queue:       discipline,
+	}
+	if c.Led.Board != "" && cfg.MaxBurst == 0 {
+		cfg.MaxBurst = lightBurst
 	}
 	for _, p := range c.Peer {
 		for _, prefix := range p.Routes {
@@ -171,6 +182,8 @@ a.toml:
   duplex = "half"                             # "full" on a lead
   [link]
   queue = "fq-codel"                          # or "fq" (no marks, no drops), "fifo"
+  [led]                                       # instead of [audio]: a board with an LED and a photodiode
+  board = "serial:/dev/serial/by-id/usb-…"    # flash it first: ` + "`lightsong flash`" + `
   [[peer]]                                    # only for destinations behind a station
   name = "b"
   routes = ["192.0.2.0/24"]`,
@@ -233,7 +246,7 @@ func supervise(ctx context.Context, c *upConfig, host link.Host, running *atomic
 	)
 	for {
 		err := func() error {
-			p, err := openPHY(ctx, c)
+			p, err := openPHY(ctx, c, log)
 			if err != nil {
 				return err
 			}
@@ -247,7 +260,7 @@ func supervise(ctx context.Context, c *upConfig, host link.Host, running *atomic
 					return fatal{err}
 				}
 			}
-			log.Info("medium open", "device", c.Audio.Device, "profile", c.Audio.Profile)
+			log.Info("medium open", "device", c.device())
 			told, pause = "", firstRetry
 			runner := link.NewRunner(engine, p, host, log)
 			running.Store(runner)
@@ -261,7 +274,7 @@ func supervise(ctx context.Context, c *upConfig, host link.Host, running *atomic
 		}
 		if err != nil && err.Error() != told {
 			told = err.Error()
-			log.Warn("no medium; trying again until it is there", "device", c.Audio.Device, "error", err)
+			log.Warn("no medium; trying again until it is there", "device", c.device(), "error", err)
 		}
 		select {
 		case <-ctx.Done():
@@ -275,7 +288,10 @@ func supervise(ctx context.Context, c *upConfig, host link.Host, running *atomic
 // fatal is an error that no patience mends.
 type fatal struct{ error }
 
-func openPHY(ctx context.Context, c *upConfig) (*audio.PHY, error) {
+func openPHY(ctx context.Context, c *upConfig, log *slog.Logger) (phy.PHY, error) {
+	if c.Led.Board != "" {
+		return openBoard(ctx, c, log)
+	}
 	m, err := audio.OpenModem(c.Audio.Profile, c.Audio.Rate)
 	if err != nil {
 		return nil, err

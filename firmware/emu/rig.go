@@ -9,6 +9,7 @@ import (
 	"io"
 	"math"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -38,7 +39,9 @@ type Rig struct {
 	Hosts []*Host // the host at each board
 
 	cmd    *exec.Cmd
-	in     io.WriteCloser
+	stdin  io.WriteCloser
+	lines  [][]byte // to each board
+	in     [][]byte // from each board
 	out    *bufio.Reader
 	stderr bytes.Buffer
 	usb    time.Duration
@@ -91,7 +94,7 @@ func Start(c Config) (*Rig, error) {
 	r.cmd = exec.Command(c.Program, args...) //nolint:noctx // its life ends with its standard input
 	r.cmd.Stderr = &r.stderr
 	var err error
-	if r.in, err = r.cmd.StdinPipe(); err != nil {
+	if r.stdin, err = r.cmd.StdinPipe(); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrRig, err)
 	}
 	out, err := r.cmd.StdoutPipe()
@@ -110,7 +113,7 @@ func Start(c Config) (*Rig, error) {
 
 // Close ends the emulator and waits until it is gone.
 func (r *Rig) Close() error {
-	if err := r.in.Close(); err != nil {
+	if err := r.stdin.Close(); err != nil {
 		return fmt.Errorf("%w: %w", ErrRig, err)
 	}
 	if err := r.cmd.Wait(); err != nil {
@@ -123,13 +126,13 @@ func (r *Rig) Close() error {
 func (r *Rig) Now() time.Duration { return r.now }
 
 func (r *Rig) broken(err error) error {
-	_ = r.in.Close()
+	_ = r.stdin.Close()
 	_ = r.cmd.Wait()
 	return fmt.Errorf("%w: %w: %s", ErrRig, err, bytes.TrimSpace(r.stderr.Bytes()))
 }
 
 func (r *Rig) write(b []byte) error {
-	if _, err := r.in.Write(b); err != nil {
+	if _, err := r.stdin.Write(b); err != nil {
 		return r.broken(err)
 	}
 	return nil
@@ -138,28 +141,47 @@ func (r *Rig) write(b []byte) error {
 // Step lets one USB frame pass: what the hosts want to say and have credit for
 // goes out, what the boards said comes in.
 func (r *Rig) Step() error {
-	r.buf = append(r.buf[:0], 'S')
+	r.lines = r.lines[:0]
 	for _, h := range r.Hosts {
-		out := h.take(math.MaxUint16)
-		r.buf = binary.LittleEndian.AppendUint16(r.buf, uint16(len(out)))
-		r.buf = append(r.buf, out...)
+		r.lines = append(r.lines, h.take(math.MaxUint16))
 	}
-	if err := r.write(r.buf); err != nil {
+	in, err := r.Exchange(r.lines)
+	if err != nil {
 		return err
 	}
-	r.now += r.usb
-	for _, h := range r.Hosts {
-		var n [2]byte
-		if _, err := io.ReadFull(r.out, n[:]); err != nil {
-			return r.broken(err)
-		}
-		in := make([]byte, binary.LittleEndian.Uint16(n[:]))
-		if _, err := io.ReadFull(r.out, in); err != nil {
-			return r.broken(err)
-		}
-		h.hear(r.now, in)
+	for i, h := range r.Hosts {
+		h.hear(r.now, in[i])
 	}
 	return nil
+}
+
+// Exchange is Step for callers that are hosts themselves: octets to each board, at
+// most 65535, against octets from each, which are valid until the next call.
+func (r *Rig) Exchange(out [][]byte) ([][]byte, error) {
+	r.buf = append(r.buf[:0], 'S')
+	for i := range r.Hosts {
+		r.buf = binary.LittleEndian.AppendUint16(r.buf, uint16(len(out[i])))
+		r.buf = append(r.buf, out[i]...)
+	}
+	if err := r.write(r.buf); err != nil {
+		return nil, err
+	}
+	r.now += r.usb
+	if r.in == nil {
+		r.in = make([][]byte, len(r.Hosts))
+	}
+	for i := range r.in {
+		var n [2]byte
+		if _, err := io.ReadFull(r.out, n[:]); err != nil {
+			return nil, r.broken(err)
+		}
+		size := int(binary.LittleEndian.Uint16(n[:]))
+		r.in[i] = slices.Grow(r.in[i][:0], size)[:size]
+		if _, err := io.ReadFull(r.out, r.in[i]); err != nil {
+			return nil, r.broken(err)
+		}
+	}
+	return r.in, nil
 }
 
 // Gain sets how strongly a board's light reaches another, 1 at the start; 0 is a
@@ -181,6 +203,12 @@ func (r *Rig) Chatter(board int, on bool) error {
 		b[2] = 1
 	}
 	return r.write(b)
+}
+
+// Glitches lets a board's comparator show the opposite for 1 µs, a chip of the
+// highest rate, so often that one look in 1/share finds it wrong; 0 is none.
+func (r *Rig) Glitches(board int, share float64) error {
+	return r.write(binary.LittleEndian.AppendUint64([]byte{'E', byte(board)}, math.Float64bits(share)))
 }
 
 // Report asks for a board's figures.

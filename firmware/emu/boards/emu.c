@@ -6,7 +6,7 @@
  * at once and hides overruns: its registers are taken over by a model that moves
  * every octet at its cycle.
  *
- *   emu hex=FILE [boards=2] [ppm=0,0,...] [jitter=NS] [distortion=NS] [usb=US] [seed=N] [trace=FILE] [pty=1]
+ *   emu hex=FILE [boards=2] [ppm=0,0,...] [jitter=NS] [distortion=NS] [usb=US] [seed=N] [trace=FILE] [pty=1 [clock=FILE] [boot=FILE]]
  *
  * ppm: each board's clock against true time. jitter: rms of each edge at the
  * receiver where the light has full strength; it grows as the light weakens,
@@ -16,13 +16,18 @@
  *
  * Without pty=1 the host's end is the caller, in simulated time: see serve().
  * With it each board is a terminal, named on standard output, and time runs no
- * faster than the clock on the wall. */
+ * faster than the clock on the wall. Where the machine is too slow for that, it runs
+ * slower: clock tells, as text, how many ns have passed for the boards.
+ *
+ * With boot the boards have that boot loader and, unless there is hex, nothing else.
+ * As on an Arduino, a program that opens the serial line thereby resets the board. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
 #include <math.h>
 #include <poll.h>
 #include <pty.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -41,7 +46,7 @@
 #include <simavr/sim_interrupts.h>
 #include <simavr/sim_io.h>
 
-enum { MAX_BOARDS = 16, STEP = 16, RX_VECTOR = 18, FLIGHT_NS = 2500, PENDING = 64 };
+enum { MAX_BOARDS = 16, STEP = 16, RX_VECTOR = 18, FLIGHT_NS = 2500, GLITCH_NS = 1000, PENDING = 64 };
 enum { UCSR0A = 0xC0, UCSR0B = 0xC1, UBRR0L = 0xC4, UBRR0H = 0xC5, UDR0 = 0xC6 };
 enum { RXC = 0x80, TXC = 0x40, UDRE = 0x20, FE = 0x10, DOR = 0x08, U2X = 0x02, RXCIE = 0x80 };
 
@@ -88,10 +93,13 @@ struct board {
 	bool slicer, line;
 	struct edge pending[PENDING];
 	int pending_from, pending_used;
-	double chatter_ns;
+	double chatter_ns, glitch_ns; /* glitch_ns: mean time between glitches, 0 for none */
+	bool glitch, glitching;       /* inverted now; the timer runs */
 	uint32_t lost;
 	uint32_t stack; /* the lowest stack pointer seen */
 	int pty;
+	bool opened; /* a program has the terminal */
+	void (*mcu_reset)(struct avr_t *);
 };
 
 static struct board boards[MAX_BOARDS];
@@ -100,6 +108,9 @@ static double gain[MAX_BOARDS][MAX_BOARDS];
 static double jitter_ns, distortion_ns, usb_ns = 1e6, now_ns;
 static uint64_t rng = 1;
 static FILE *trace;
+static int clock_file = -1;
+static const char *boot;
+static uint32_t boot_start;
 
 static void die(const char *format, ...)
 {
@@ -159,10 +170,28 @@ static bool misread(const struct board *b)
 	return fabs(board_bit_ns(b) / b->host_bit_ns - 1) * 9.5 > 0.45;
 }
 
+/* simavr queues an interrupt anew each time it is raised after it was cleared, and
+ * its queue is short: a UART that is polled for long while interrupts are off would
+ * push out others, which then never come again. */
+static void raise_rx(struct board *b)
+{
+	avr_int_pending_t *queue = &b->avr->interrupts.pending;
+	for (int i = queue->read; i != queue->write; i = (i + 1) % avr_int_pending_fifo_size)
+		if (queue->buffer[i] == b->rx_vector) {
+			b->rx_vector->pending = 1;
+			if (b->avr->sreg[S_I] && b->avr->interrupt_state == 0)
+				b->avr->interrupt_state = 1;
+			if (b->avr->state == cpu_Sleeping)
+				b->avr->state = cpu_Running;
+			return;
+		}
+	avr_raise_interrupt(b->avr, b->rx_vector);
+}
+
 static void rx_interrupt(struct board *b)
 {
 	if (b->fifo_used && b->avr->data[UCSR0B] & RXCIE)
-		avr_raise_interrupt(b->avr, b->rx_vector);
+		raise_rx(b);
 	else if (!b->fifo_used)
 		avr_clear_interrupt(b->avr, b->rx_vector);
 }
@@ -312,6 +341,11 @@ static void take_over_uart(struct board *b)
 
 /* ------------------------------------------------------------------- light */
 
+static void show_line(struct board *b)
+{
+	avr_raise_irq(avr_io_getirq(b->avr, AVR_IOCTL_IOPORT_GETIRQ('D'), 4), b->line != b->glitch);
+}
+
 static avr_cycle_count_t edge_due(avr_t *avr, avr_cycle_count_t when, void *param)
 {
 	(void)when;
@@ -320,7 +354,7 @@ static avr_cycle_count_t edge_due(avr_t *avr, avr_cycle_count_t when, void *para
 		b->line = b->pending[b->pending_from].light;
 		b->pending_from = (b->pending_from + 1) % PENDING;
 		b->pending_used--;
-		avr_raise_irq(avr_io_getirq(avr, AVR_IOCTL_IOPORT_GETIRQ('D'), 4), b->line);
+		show_line(b);
 	}
 	return b->pending_used ? cycle_at(b, b->pending[b->pending_from].at) : 0;
 }
@@ -420,12 +454,58 @@ static avr_cycle_count_t chatter(avr_t *avr, avr_cycle_count_t when, void *param
 	return b->avr->cycle + 1 + (avr_cycle_count_t)(300 * pow(50e3 / 300, uniform()) / b->cycle_ns);
 }
 
+/* Wrong chips: for 1 µs at random times the comparator shows the opposite. */
+static avr_cycle_count_t glitch(avr_t *avr, avr_cycle_count_t when, void *param)
+{
+	(void)avr;
+	(void)when;
+	struct board *b = param;
+	if (!b->glitch && b->glitch_ns == 0) {
+		b->glitching = false;
+		return 0;
+	}
+	b->glitch = !b->glitch;
+	show_line(b);
+	double ns = b->glitch ? GLITCH_NS : -b->glitch_ns * log(uniform());
+	return b->avr->cycle + 1 + (avr_cycle_count_t)(ns / b->cycle_ns);
+}
+
 /* -------------------------------------------------------------------- time */
 
 static void no_sleep(avr_t *avr, avr_cycle_count_t cycles)
 {
 	(void)avr;
 	(void)cycles;
+}
+
+/* What simavr does not know of and must not survive a reset: it has dropped all
+ * timers. Time goes on. */
+static void after_reset(avr_t *avr)
+{
+	struct board *b = boards;
+	while (b->avr != avr)
+		b++;
+	if (b->mcu_reset)
+		b->mcu_reset(avr);
+	b->fifo_used = 0;
+	b->holding = b->dor = b->shifting = b->buffered = b->tx_done = b->arriving = b->glitching = false;
+	b->held_until = 0;
+	b->ucsra = 0;
+	b->to_board.from = b->to_board.to;
+	b->line = b->pending_used ? b->pending[(b->pending_from + b->pending_used - 1) % PENDING].light : b->line;
+	b->pending_used = 0;
+	b->pins_changed = false;
+}
+
+static void push_reset(struct board *b)
+{
+	avr_cycle_count_t now = b->avr->cycle;
+	avr_reset(b->avr);
+	b->avr->cycle = now;
+	b->avr->state = cpu_Running;
+	b->avr->pc = b->avr->reset_pc;
+	avr_regbit_set(b->avr, b->avr->reset_flags.extrf);
+	show_line(b);
 }
 
 static void run_until(double ns)
@@ -438,6 +518,10 @@ static void run_until(double ns)
 		if (time_of(b) >= ns)
 			return;
 		int state = avr_run(b->avr);
+		if (boot && (state == cpu_Done || state == cpu_Crashed)) {
+			push_reset(b); /* there is no program yet: it ran into empty flash */
+			continue;
+		}
 		if (state == cpu_Done || state == cpu_Crashed)
 			die("board %d stopped at %#x after %.0f ns", b->number, b->avr->pc, time_of(b));
 		flush_light(b);
@@ -447,12 +531,21 @@ static void run_until(double ns)
 	}
 }
 
-static void start_board(struct board *b, const char *hex, double ppm)
+static uint32_t load(struct board *b, const char *hex)
 {
 	ihex_chunk_p chunks = NULL;
 	int n = read_ihex_chunks(hex, &chunks);
 	if (n <= 0)
 		die("%s: no image", hex);
+	uint32_t start = chunks[0].baseaddr;
+	for (int i = 0; i < n; i++)
+		memcpy(b->avr->flash + chunks[i].baseaddr, chunks[i].data, chunks[i].size);
+	free_ihex_chunks(chunks);
+	return start;
+}
+
+static void start_board(struct board *b, const char *hex, double ppm)
+{
 	b->avr = avr_make_mcu_by_name("atmega328p");
 	if (!b->avr)
 		die("simavr knows no ATmega328P");
@@ -461,10 +554,17 @@ static void start_board(struct board *b, const char *hex, double ppm)
 	b->avr->log = LOG_ERROR;
 	b->avr->sleep = no_sleep;
 	b->avr->run_cycle_limit = STEP;
-	for (int i = 0; i < n; i++)
-		memcpy(b->avr->flash + chunks[i].baseaddr, chunks[i].data, chunks[i].size);
+	memset(b->avr->flash, 0xFF, b->avr->flashend + 1);
+	if (hex)
+		load(b, hex);
+	if (boot) {
+		boot_start = load(b, boot);
+		b->avr->reset_pc = b->avr->pc = boot_start;
+		avr_regbit_set(b->avr, b->avr->reset_flags.extrf);
+	}
+	b->mcu_reset = b->avr->reset;
+	b->avr->reset = after_reset;
 	b->avr->codeend = b->avr->flashend;
-	free_ihex_chunks(chunks);
 	b->cycle_ns = 62.5 / (1 + ppm * 1e-6);
 	b->host_bit_ns = 1e9 / 115200;
 	b->stack = b->avr->ramend;
@@ -521,6 +621,7 @@ static struct board *which(void)
  *   G  u8 from, u8 to, f64 gain: the light's strength from one board to another; 0 is a hand in the beam
  *   U  u8 board, u32 baud: the speed of the host's end
  *   C  u8 board, u8 on: its comparator chatters
+ *   E  u8 board, f64 share: so large a share of its comparator's time is spent in glitches
  *   Q  u8 board: the answer is a report; the mean level is since the last one */
 static void serve(void)
 {
@@ -576,6 +677,17 @@ static void serve(void)
 				avr_cycle_timer_register(b->avr, 1, chatter, b);
 			break;
 		}
+		case 'E': {
+			struct board *b = which();
+			double share;
+			get(&share, sizeof share);
+			b->glitch_ns = share > 0 ? GLITCH_NS / share - GLITCH_NS : 0;
+			if (share > 0 && !b->glitching) {
+				b->glitching = true;
+				avr_cycle_timer_register(b->avr, 1, glitch, b);
+			}
+			break;
+		}
 		case 'Q': {
 			struct board *b = which();
 			b->level_sum += b->level * (now_ns - b->level_since);
@@ -609,7 +721,10 @@ static void open_pty(struct board *b)
 	if (openpty(&b->pty, &slave, name, &raw, NULL) != 0)
 		die("no pseudo-terminal: %s", strerror(errno));
 	fcntl(b->pty, F_SETFL, O_NONBLOCK);
-	/* The slave stays open here, or the master would fail whenever no program has it. */
+	/* The slave stays open here, or the master would fail whenever no program has it.
+	 * With a boot loader just that is wanted: it shows when one opens the line. */
+	if (boot)
+		close(slave);
 	printf("board %d %s\n", b->number, name);
 	fflush(stdout);
 }
@@ -626,8 +741,15 @@ static uint32_t speed_of(int pty)
 	return 115200;
 }
 
+static void ended(int signal)
+{
+	(void)signal;
+	_exit(0);
+}
+
 static void serve_ptys(void)
 {
+	signal(SIGTERM, ended);
 	struct timespec start, t;
 	struct stat in;
 	bool watched = fstat(0, &in) == 0 && S_ISFIFO(in.st_mode);
@@ -642,6 +764,15 @@ static void serve_ptys(void)
 			/* No more than the line takes, or a program's writes would never block. */
 			double backlog = (double)(b->to_board.to - b->to_board.from) * 10 * b->host_bit_ns;
 			ssize_t n = backlog < 4 * usb_ns ? read(b->pty, buffer, sizeof buffer) : 0;
+			if (boot) {
+				struct pollfd line = {.fd = b->pty, .events = POLLIN};
+				bool open = poll(&line, 1, 0) >= 0 && !(line.revents & POLLHUP);
+				if (open && !b->opened) {
+					push_reset(b);
+					b->to_host.from = b->to_host.to;
+				}
+				b->opened = open;
+			}
 			for (ssize_t j = 0; j < n; j++)
 				append(&b->from_host, buffer[j]);
 		}
@@ -654,6 +785,10 @@ static void serve_ptys(void)
 			if (n > 0)
 				o->from += (size_t)n;
 		}
+		char text[32];
+		int n = snprintf(text, sizeof text, "%020.0f\n", now_ns);
+		if (clock_file >= 0 && pwrite(clock_file, text, (size_t)n, 0) != n)
+			die("clock: %s", strerror(errno));
 		clock_gettime(CLOCK_MONOTONIC, &t);
 		double ahead = now_ns - ((double)(t.tv_sec - start.tv_sec) * 1e9 + (double)(t.tv_nsec - start.tv_nsec));
 		if (ahead > 0)
@@ -690,13 +825,18 @@ int main(int argc, char **argv)
 		else if (!strcmp(argv[i], "trace")) {
 			if (!(trace = fopen(value, "w")))
 				die("%s: %s", value, strerror(errno));
+		} else if (!strcmp(argv[i], "boot")) {
+			boot = value;
+		} else if (!strcmp(argv[i], "clock")) {
+			if ((clock_file = open(value, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644)) < 0)
+				die("%s: %s", value, strerror(errno));
 		} else if (!strcmp(argv[i], "pty"))
 			ptys = atoi(value) != 0;
 		else
 			die("%s: no such setting", argv[i]);
 	}
-	if (!hex || board_count < 1 || board_count > MAX_BOARDS || usb_ns < 1e4)
-		die("hex=FILE, 1 to %d boards, usb of at least 10 µs", MAX_BOARDS);
+	if ((!hex && !boot) || board_count < 1 || board_count > MAX_BOARDS || usb_ns < 1e4)
+		die("hex=FILE or boot=FILE, 1 to %d boards, usb of at least 10 µs", MAX_BOARDS);
 	for (int i = 0; i < board_count; i++) {
 		char *rest;
 		double p = strtod(ppm, &rest);

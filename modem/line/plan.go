@@ -1,0 +1,132 @@
+package line
+
+import (
+	"fmt"
+
+	"lightsong/modem"
+)
+
+const (
+	headOctets  = 24 // on the light: 48 bits and a 24-bit check in 192
+	checkOctets = 4  // CRC-32 of a frame or control block
+
+	// The control block's code rate is 2/5: at the error rates that the
+	// strongest frames stand, it fails less often than they do, short as it is.
+	controlNum, controlDen = 2, 5
+
+	maxSegments    = 256
+	repeatFrom     = 3 // segments: the last one says the control block again
+	maxFrameOctets = modem.MaxFrameOctets
+)
+
+// plan is how a burst of given lengths is cut into segments.
+type plan struct {
+	mcs     modem.MCS
+	scheme  *scheme
+	frames  int
+	octets  int // of a frame
+	control int // octets
+
+	coded        int // octets of a frame on the light
+	codedControl int // octets of the control block on the light
+	first, each  int // frames in the first segment, in each but the first and the last
+	segments     int
+	repeated     bool // the last segment has the control block too
+}
+
+func codedControl(octets int) int {
+	if octets == 0 {
+		return 0
+	}
+	return ((octets+checkOctets)*controlDen + controlNum - 1) / controlNum
+}
+
+// layOut plans a burst. Errors wrap modem.ErrBurst.
+func layOut(mcs modem.MCS, frames, octets, control int) (plan, error) {
+	fault := func(format string, args ...any) (plan, error) {
+		return plan{}, fmt.Errorf("%w: %s", modem.ErrBurst, fmt.Sprintf(format, args...))
+	}
+	switch {
+	case int(mcs) >= len(schemes):
+		return fault("MCS %d: the profile led has %d", mcs, len(schemes))
+	case frames > modem.MaxFrames:
+		return fault("%d frames: at most %d", frames, modem.MaxFrames)
+	case frames > 0 && (octets < 1 || octets > maxFrameOctets):
+		return fault("frames of %d octets: must be 1 to %d", octets, maxFrameOctets)
+	case control > modem.MaxControlOctets:
+		return fault("control block of %d octets: at most %d", control, modem.MaxControlOctets)
+	}
+	p := plan{mcs: mcs, scheme: &schemes[mcs], frames: frames, octets: octets, control: control, codedControl: codedControl(control), segments: 1}
+	if frames == 0 {
+		p.octets = 0
+		return p, nil
+	}
+	p.coded = p.scheme.codedOctets(octets)
+	room := capacity(p.scheme.rate) - headOctets
+	p.first, p.each = (room-p.codedControl)/p.coded, room/p.coded
+	switch {
+	case p.first == 0:
+		return fault("frames of %d octets do not fit a light frame in MCS %d", octets, mcs)
+	case frames <= p.first:
+		p.first = frames
+	case frames <= p.first+p.each:
+		p.segments = 2
+	default:
+		p.segments = repeatFrom - 1 + (frames-2*p.first+p.each-1)/p.each
+		p.repeated = true
+		p.segments = max(p.segments, repeatFrom)
+	}
+	if p.segments > maxSegments {
+		return fault("%d light frames: at most %d", p.segments, maxSegments)
+	}
+	return p, nil
+}
+
+// span is the range of frames in a segment.
+func (p *plan) span(segment int) (from, to int) {
+	if segment == 0 {
+		return 0, p.first
+	}
+	from = min(p.frames, p.first+(segment-1)*p.each)
+	if segment == p.segments-1 {
+		return from, p.frames
+	}
+	return from, min(p.frames, from+p.each)
+}
+
+// hasControl tells whether a segment carries the control block.
+func (p *plan) hasControl(segment int) bool {
+	return p.control > 0 && (segment == 0 || p.repeated && segment == p.segments-1)
+}
+
+// content is the number of octets in a segment before markers.
+func (p *plan) content(segment int) int {
+	from, to := p.span(segment)
+	n := headOctets + (to-from)*p.coded
+	if p.hasControl(segment) {
+		n += p.codedControl
+	}
+	return n
+}
+
+// segmentMicros is the time that a segment is on the light.
+func (p *plan) segmentMicros(segment int) int {
+	return dividers[p.scheme.rate] * (OverheadChips + chipsPerOctet*bodyOctets(p.content(segment)))
+}
+
+// restMicros is the time from the first chip of a segment to the last one of
+// the burst.
+func (p *plan) restMicros(segment int) int {
+	last := p.segments - 1
+	total := p.segmentMicros(last) + (last-segment)*PauseMicros
+	if segment == 0 && last > 0 {
+		total += p.segmentMicros(0)
+		segment = 1
+	}
+	if between := last - segment; between > 0 { // all alike
+		total += between * p.segmentMicros(segment)
+	}
+	return total
+}
+
+func (p *plan) micros() int { return p.restMicros(0) }

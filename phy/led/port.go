@@ -1,0 +1,101 @@
+package led
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"go.bug.st/serial"
+)
+
+// Port is a serial line to a board, 8 data bits, no parity, one stop bit, no flow
+// control. Read waits for at least one octet; Close ends a Read that waits.
+type Port interface {
+	Read(p []byte) (int, error)
+	Write(p []byte) (int, error)
+	SetSpeed(baud int) error
+	Close() error
+}
+
+// Dialer opens the line at 115200 baud. It is called again after each loss.
+type Dialer func(ctx context.Context) (Port, error)
+
+// Serial is the Dialer for a serial device by its path. A path that stays the
+// same when a board is plugged in elsewhere lies in /dev/serial/by-id. Ports are
+// never listed: that can disturb boards in use.
+func Serial(path string) Dialer {
+	return func(context.Context) (Port, error) {
+		lowerLatency(path)
+		p, err := serial.Open(path, &serial.Mode{BaudRate: baseSpeed})
+		if err != nil {
+			return nil, portError(path, err)
+		}
+		return &serialPort{Port: p, path: path}, nil
+	}
+}
+
+type serialPort struct {
+	serial.Port
+	path string
+}
+
+func (p *serialPort) SetSpeed(baud int) error {
+	if err := p.SetMode(&serial.Mode{BaudRate: baud}); err != nil {
+		return portError(p.path, err)
+	}
+	return nil
+}
+
+func (p *serialPort) Read(b []byte) (int, error) {
+	n, err := p.Port.Read(b)
+	if n == 0 && err == nil {
+		err = errors.New("the device is gone")
+	}
+	return n, err
+}
+
+// portError says in words why a serial device cannot be used and what to do.
+func portError(path string, err error) error {
+	what := new(serial.PortError)
+	if errors.As(err, &what) {
+		switch what.Code() {
+		case serial.PortBusy:
+			return fmt.Errorf("%s: another program uses it; close that first", path)
+		case serial.PermissionDenied:
+			return fmt.Errorf("%s: no permission; add yourself to the group that owns it (Debian: `sudo adduser $USER dialout`) and log in again", path)
+		case serial.InvalidSerialPort, serial.InvalidSpeed:
+			return fmt.Errorf("%s: not a serial device that can be set up: %w", path, err)
+		}
+	}
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("%s: %w; is the board plugged in? (`ls /dev/serial/by-id`)", path, fs.ErrNotExist)
+	case errors.Is(err, syscall.EBUSY):
+		return fmt.Errorf("%s: another program uses it; close that first", path)
+	}
+	return fmt.Errorf("%s: %w", path, err)
+}
+
+// lowerLatency asks FTDI's driver to pass octets on after 1 ms instead of 16.
+// Adapters of other makers have no such setting, and where the system does not
+// let us change it (root may), the link works, but each answer takes 15 ms more.
+func lowerLatency(path string) {
+	device, err := filepath.EvalSymlinks(path)
+	if err != nil {
+		return
+	}
+	setting := filepath.Join("/sys/class/tty", filepath.Base(device), "device/latency_timer")
+	text, err := os.ReadFile(setting)
+	if err != nil {
+		return
+	}
+	if ms, err := strconv.Atoi(strings.TrimSpace(string(text))); err == nil && ms > 1 {
+		_ = os.WriteFile(setting, []byte("1"), 0) // best effort, see above
+	}
+}
