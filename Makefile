@@ -6,10 +6,10 @@ GOFILES := $(shell git ls-files '*.go' 2>/dev/null)
 RACE    := ./cmd/... ./link/... ./phy/... ./sims/... ./tun/...
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-light light-figures firmware build test race fuzz bench lint cover netns netns-long golden fmt clean
+.PHONY: help demo demo-light light-figures firmware build test race fuzz bench bench-picture bench-go lint cover netns netns-long golden fmt clean
 
 help: ## this menu
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 15
 
 demo: ## set up and run the main job: two hosts, one simulated room, ping and TCP (ARGS=--json for programs)
 	@.ci/setup demo
@@ -61,7 +61,21 @@ fuzz: ## every fuzz target for FUZZTIME (30s), two at a time
 	done | sort -u | xargs -P 2 -L 1 bash -o pipefail -c \
 		'.ci/fuzz "$$0" "$$1" $(FUZZTIME)'
 
-bench: ## the figures of the README: speed, allocations, error rates against theory
+LINES ?= all
+bench: build ## the figures of docs/bench.md: the modem's lines (LINES=3,6), preamble, LDPC, processor time
+	bin/lightsong bench --lines=$(LINES)
+	go test -run '^$$' -bench 'Preamble' -benchtime 1x ./modem/ofdm
+	go test -run '^$$' -bench 'FalseAlarms' -benchtime 3600x ./modem/ofdm
+	go test -run '^$$' -bench 'LDPCGap/K(8192|1024|256)/R0.50/50' -benchtime 1x ./modem/fec
+	go test -run '^$$' -bench 'Idle|Receive|Transmit' -benchmem ./modem/ofdm
+
+bench-picture: build ## docs/bench.csv and docs/bench.svg anew: every profile over white noise, three in a room (an hour of one core)
+	bin/lightsong bench --bulk --profile all --channel awgn --csv bin/awgn.csv
+	bin/lightsong bench --bulk --profile air,fsk,ultra --channel room --snr=-20:40:2 --csv bin/room.csv
+	tail -n +2 bin/room.csv | cat bin/awgn.csv - > docs/bench.csv
+	bin/lightsong bench --from docs/bench.csv --svg docs/bench.svg
+
+bench-go: ## every Go benchmark: speed, allocations, error rates against theory
 	go test -run '^$$' -bench . -benchmem ./...
 
 lint: bin/golangci-lint ## golangci-lint with the laws of the house

@@ -67,6 +67,8 @@ type AirStation struct {
 	MicDB        *float64 `toml:"mic_gain_db"`       // of signal and noise alike, before the converter's limit; nil: 0
 	MicLimit     *float64 `toml:"mic_clip_dbfs"`     // hard limit of the microphone, dB re full scale (peak); inf: none; nil: 0
 	DCOffset     *float64 `toml:"dc_offset"`         // added before the microphone's limit, −1…1; nil: 0
+	CouplingHz   *float64 `toml:"ac_coupling_hz"`    // corner of the AC coupling in front of the microphone's noise, a first-order high-pass; 0: none; nil: 0
+	Bits         *int     `toml:"converter_bits"`    // resolution of the microphone's converter, 0 (infinite) or 4…32; nil: 0
 	AGCStepDB    *float64 `toml:"agc_step_db"`       // the microphone's gain is one of −step, 0, +step dB; nil: 0
 	AGCIntervalS *float64 `toml:"agc_interval_s"`    // mean time between its changes; 0: never; nil: 0
 	GapIntervalS *float64 `toml:"gap_interval_s"`    // mean time between gaps in what the microphone delivers; 0: none; nil: 0
@@ -76,6 +78,7 @@ type AirStation struct {
 	HitMS        *float64 `toml:"hit_ms"`            // length of one; nil: 20
 	HitDBFS      *float64 `toml:"hit_dbfs"`          // level of its noise; nil: −6
 	HitMute      *bool    `toml:"hit_mute"`          // the sound is cut out instead; nil: false
+	HitRegular   *bool    `toml:"hit_regular"`       // hits come at even intervals from a drawn moment on, not as a Poisson process; nil: false
 	BufferInMS   *float64 `toml:"buffer_in_ms"`      // of the sound device, up to 1000; nil: 10, or what the block needs
 	BufferOutMS  *float64 `toml:"buffer_out_ms"`     // likewise
 
@@ -189,6 +192,10 @@ func (c *AirConfig) Validate() error {
 		within(where+".mic_gain_db", s.MicDB, -100, 60)
 		within(where+".mic_clip_dbfs", s.MicLimit, -100, inf)
 		within(where+".dc_offset", s.DCOffset, -1, 1)
+		within(where+".ac_coupling_hz", s.CouplingHz, 0, float64(rate)/2)
+		if b := or(s.Bits, 0); b != 0 && (b < 4 || b > 32) {
+			fault("%s.converter_bits = %d: must be from 4 to 32, or 0 for no rounding", where, b)
+		}
 		within(where+".agc_step_db", s.AGCStepDB, -40, 40)
 		within(where+".agc_interval_s", s.AGCIntervalS, 0, inf)
 		within(where+".gap_interval_s", s.GapIntervalS, 0, inf)

@@ -124,6 +124,8 @@ type station struct {
 	micGain   float64
 	micLimit  float32
 	dc        float32
+	coupling  highPass
+	steps     float64 // of the converter from 0 to full scale; 0: no rounding
 	noise     float32 // RMS
 	noiseRNG  *rand.Rand
 	agc       poisson
@@ -199,6 +201,12 @@ func (c *core) attachChannel(name string, right bool) *station {
 	s.gain = float32(s.micGain)
 	s.micLimit = float32(amplitude(or(cfg.MicLimit, 0)))
 	s.dc = float32(or(cfg.DCOffset, 0))
+	if hz := or(cfg.CouplingHz, 0); hz > 0 {
+		s.coupling.pole = math.Exp(-2 * math.Pi * hz / float64(c.rate))
+	}
+	if bits := or(cfg.Bits, 0); bits > 0 {
+		s.steps = math.Ldexp(1, bits-1)
+	}
 	s.noise = float32(amplitude(or(cfg.NoiseDBFS, ReferenceDBFS-or(cfg.SNRdB, 20))))
 	s.noiseRNG = c.draw("noise", name)
 	if right {
@@ -214,6 +222,10 @@ func (c *core) attachChannel(name string, right bool) *station {
 		hitInterval = 1 / rate
 	}
 	s.hits = c.events(hitInterval, "hits", name)
+	if or(cfg.HitRegular, false) && hitInterval > 0 {
+		s.hits.regular = true
+		s.hits.next = s.hits.mean * s.hits.rng.Float64()
+	}
 	s.hitLength = int64(math.Round(or(cfg.HitMS, 20) / 1e3 * float64(c.rate)))
 	s.hitLevel = float32(amplitude(or(cfg.HitDBFS, -6)))
 	s.hitMute = or(cfg.HitMute, false)
@@ -312,6 +324,9 @@ func (s *station) play(out []float32) {
 // listen is the microphone, in place.
 func (s *station) listen(block []float32) {
 	for i, v := range block {
+		if s.coupling.pole != 0 {
+			v = s.coupling.filter(v)
+		}
 		t := s.heard
 		for s.hits.due(t) {
 			s.hitEnd = t + s.hitLength
@@ -338,11 +353,33 @@ func (s *station) listen(block []float32) {
 			v = -s.micLimit
 			s.count.micLimits++
 		}
+		if s.steps != 0 {
+			v = s.round(v)
+		}
 		block[i] = v
 		s.count.heardEnergy += float64(v) * float64(v)
 		s.heard++
 	}
 	s.count.heard += int64(len(block))
+}
+
+// round is the converter: a step is 1/steps, the codes go from −steps to
+// steps − 1.
+func (s *station) round(v float32) float32 {
+	code := math.RoundToEven(float64(v) * s.steps)
+	return float32(max(-s.steps, min(s.steps-1, code)) / s.steps)
+}
+
+// highPass is the first-order filter of a coupling capacitor.
+type highPass struct {
+	pole float64 // exp(−2π·corner/rate); 0: no filter
+	x, y float64 // last input and output
+}
+
+func (h *highPass) filter(v float32) float32 {
+	h.y = h.pole * (h.y + float64(v) - h.x)
+	h.x = float64(v)
+	return float32(h.y)
 }
 
 // stepGain moves the microphone's gain to another of its three levels.
@@ -496,11 +533,12 @@ func (j *jammer) addTo(x []float32, start int64, rate int) {
 	}
 }
 
-// poisson is a process of events with exponential intervals.
+// poisson is a process of events with exponential intervals, or with even ones.
 type poisson struct {
-	rng  *rand.Rand
-	mean float64 // samples between events
-	next float64 // sample of the next one
+	rng     *rand.Rand
+	mean    float64 // samples between events
+	next    float64 // sample of the next one
+	regular bool
 }
 
 // events makes a process with a mean interval in seconds; 0 is none.
@@ -517,6 +555,10 @@ func (p *poisson) due(t int64) bool {
 	if p.next > float64(t) {
 		return false
 	}
-	p.next += p.mean * p.rng.ExpFloat64()
+	if p.regular {
+		p.next += p.mean
+	} else {
+		p.next += p.mean * p.rng.ExpFloat64()
+	}
 	return true
 }

@@ -19,6 +19,9 @@
 // slower instead of losing samples. Serve offers the same over a unix socket
 // (protocol in phy/audio).
 //
+// Channel carries single bursts over the same medium, each in a world of its own:
+// what figures about a modem are measured on.
+//
 // It never flatters: what a configuration does not mention is noise, echo, a
 // skewed clock and a clipping microphone, not their absence. The model with its
 // formulas is in docs/air.md.

@@ -66,7 +66,7 @@ and a microphone, an audio lead, or light.`,
 	})
 	root.AddCommand(
 		demoCommand(), upCommand(), simCommand(), sendCommand(), recvCommand(),
-		modesCommand(), statusCommand(), flashCommand(), versionCommand(),
+		modesCommand(), benchCommand(), statusCommand(), flashCommand(), versionCommand(),
 	)
 	return root
 }

@@ -56,7 +56,7 @@ func TestUsage(t *testing.T) {
 		want string // part of standard error
 	}{
 		{[]string{"dmeo"}, 2, `unknown command "dmeo": did you mean "demo"?`},
-		{[]string{"demo", "moon"}, 2, `medium "moon" does not exist: the media are air, cable, light`},
+		{[]string{"demo", "moon"}, 2, `medium "moon" does not exist: the media are air, cable, cable2, light`},
 		{[]string{"demo", "--count", "0"}, 2, "at least one ping"},
 		{[]string{"modes", "--jsn"}, 2, "see `lightsong modes --help`"},
 		{[]string{"modes", "extra"}, 2, `unexpected argument "extra"`},
