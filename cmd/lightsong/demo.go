@@ -40,10 +40,10 @@ type medium struct {
 var mediums = []medium{
 	{
 		name:  "air",
-		about: "a room, RT60 0.15 s, direct-to-reverberant ratio +3 dB, SNR 20 dB, sample clocks 60 ppm apart, half duplex",
+		about: "a room, RT60 0.3 s, direct-to-reverberant ratio +3 dB, SNR 20 dB, sample clocks 60 ppm apart, half duplex",
 		air: `
 [room]
-rt60_s = 0.15
+rt60_s = 0.3
 drr_db = 3.0
 [station]
 snr_db = 20.0
