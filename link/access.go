@@ -455,7 +455,7 @@ func (e *Engine) NextBurst(now time.Time, dst *phy.Burst) bool {
 func (e *Engine) nextBurst(now time.Time, dst *phy.Burst) bool {
 	a := &e.access
 	if p := a.owed; p != nil {
-		if now.Before(a.owedAt) && !(a.eager && p.hasData()) {
+		if now.Before(a.owedAt) && (!a.eager || !p.hasData()) {
 			return false
 		}
 		a.owed = nil

@@ -163,6 +163,6 @@ func (d *demo) now() time.Duration {
 // timeScale begins a measurement; the function it returns tells how much of the
 // medium's time has passed since, by real time.
 func (d *demo) timeScale() func() float64 {
-	began, real := d.now(), time.Now()
-	return func() float64 { return float64(d.now()-began) / float64(time.Since(real)) }
+	began, clock := d.now(), time.Now()
+	return func() float64 { return float64(d.now()-began) / float64(time.Since(clock)) }
 }

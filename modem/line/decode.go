@@ -55,7 +55,6 @@ type Decoder struct {
 	block    []byte
 	ratio    []float64 // violations by bit, of each segment heard
 	sorted   []float64
-	errors   int // bits that decoding has corrected
 	quality  modem.Quality
 	ppm      float64
 	ppmCount int

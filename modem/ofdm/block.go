@@ -88,8 +88,8 @@ func (p *plan) places() int { return p.bodyPlaces(p.body, 0) }
 
 // blockWalk goes through the carriers of a block.
 type blockWalk struct {
-	plan           *plan
-	thing, m, next int
+	plan     *plan
+	thing, m int
 }
 
 // What lies on a carrier: one of the kinds, and which of that kind.

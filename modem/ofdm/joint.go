@@ -89,7 +89,7 @@ type fitter struct {
 	weight []float32
 	target []complex64 // 2·S*·Y/v
 
-	time, freq    []float32
+	time          []float32
 	spectrum      []complex64
 	sum           []float32
 	rhs, res, dir []float32

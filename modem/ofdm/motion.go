@@ -25,17 +25,11 @@ import (
 // spread near 1, a hard room at 0.5 m/s) nothing can be learned of them; then
 // they are noise, and the direct wave alone carries the mode.
 
-const (
-	speedOfSound = 343. // m/s
-
-	// maxDoppler is the largest change of the clock by motion: 0.6 m/s straight
-	// on.
-	maxDoppler = 1750e-6
-)
+const speedOfSound = 343. // m/s
 
 // dopplers are the clocks by which a header is tried: as if everything lay
 // still, and if that fails as if it came nearer or went away; each is searched
-// maxSkew to either side.
+// maxSkew to either side, so that 0.6 m/s straight on is the most.
 var dopplers = []float64{0, -2 * maxSkew, 2 * maxSkew, -4 * maxSkew, 4 * maxSkew}
 
 // change is how a channel changes during a burst.
@@ -70,29 +64,6 @@ func (c *change) correlation(speed, samples float64) float64 {
 // lie so many internal samples apart.
 func (c *change) structure(samples float64) float64 {
 	return 2 * c.variable * (1 - c.correlation(c.speed, samples))
-}
-
-// coherence is the time in seconds after which the channel's changing part
-// correlates by one half; +Inf if it does not change, NaN if that is not known.
-func (c *change) coherence() float64 {
-	switch {
-	case !c.known:
-		return math.NaN()
-	case c.speed == 0:
-		return math.Inf(1)
-	}
-	short, long := 0., 1.
-	for c.correlation(c.speed, long) > 0.5 {
-		long *= 2
-	}
-	for range 40 {
-		if mid := (short + long) / 2; c.correlation(c.speed, mid) > 0.5 {
-			short = mid
-		} else {
-			long = mid
-		}
-	}
-	return long / c.rate
 }
 
 // dopplerSpread is the root mean square Doppler spread in Hz of the changing

@@ -391,8 +391,10 @@ func (c *connection) raise(ctx context.Context, maxSpeed int) {
 		if c.setSpeed(speed) != nil || pause(ctx, settleSpeed) != nil {
 			return
 		}
-		if c.hello(ctx) == nil || c.hello(ctx) == nil {
-			return
+		for range 2 { // the first may fall into the change
+			if c.hello(ctx) == nil {
+				return
+			}
 		}
 		_ = pause(ctx, fallBackWait)
 		_ = c.setSpeed(baseSpeed)

@@ -115,7 +115,6 @@ type PHY struct {
 // item is what the reader hands to Receive.
 type item struct {
 	kind  itemKind
-	busy  bool
 	buf   []byte // belongs to the item, back to free
 	heard line.Heard
 }
