@@ -5,8 +5,14 @@ VERSION := $(shell git describe --always --dirty 2>/dev/null || echo unknown)
 GOFILES := $(shell git ls-files '*.go' 2>/dev/null)
 RACE    := ./cmd/... ./link/... ./phy/... ./sims/... ./tun/...
 
+# With sound where PortAudio's headers and a C compiler are; a machine without
+# them builds all the rest, and the binary says what it lacks.
+SOUND := $(shell pkg-config --exists portaudio-2.0 2>/dev/null && command -v gcc >/dev/null && echo yes)
+TAGS  := $(if $(SOUND),-tags portaudio)
+CGO   := $(if $(SOUND),1,0)
+
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-light light-figures firmware build test race fuzz bench bench-picture bench-go lint cover netns netns-long golden fmt clean
+.PHONY: help demo demo-light light-figures firmware build test race fuzz bench bench-picture bench-go lint cover netns netns-long audio golden fmt clean
 
 help: ## this menu
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 15
@@ -32,9 +38,10 @@ firmware: ## build the boards' image and renew the one that the program carries
 	cp firmware/build/lightsong-atmega328p.hex phy/led/images/
 	cd phy/led/images && sha256sum *.hex > SHA256SUMS
 
-build: ## bin/lightsong
+build: ## bin/lightsong, with PortAudio where its headers are
 	@mkdir -p bin
-	CGO_ENABLED=0 go build -trimpath -ldflags "-X main.version=$(VERSION)" -o bin/lightsong ./cmd/lightsong
+	$(if $(SOUND),,@echo "built without sound: pkg-config finds no portaudio-2.0 (Debian: portaudio19-dev pkg-config gcc)" >&2)
+	CGO_ENABLED=$(CGO) go build $(TAGS) -trimpath -ldflags "-X main.version=$(VERSION)" -o bin/lightsong ./cmd/lightsong
 
 test: ## set up and run every test
 	@.ci/setup test
@@ -53,6 +60,10 @@ netns: build ## the tests with two real daemons in network namespaces, with what
 netns-long: build ## what takes minutes: the kernel's TCP and ping beside it, with and without the link's queues
 	@.ci/setup test
 	go test -v -tags netnslong -run 'PingUnderTCP' -timeout 60m ./cmd/lightsong
+
+audio: ## the tests over a real sound server, in real time, with what they measured (12 min)
+	@.ci/setup audio
+	go test -tags audio -v -run 'TestSound|TestAudio' -timeout 30m ./cmd/lightsong
 
 FUZZTIME ?= 30s
 fuzz: ## every fuzz target for FUZZTIME (30s), two at a time

@@ -5,6 +5,9 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
+
+	"lightsong/phy/audio/portaudio"
 )
 
 // upTOML is a configuration that is right; each test spoils one line of it.
@@ -54,11 +57,16 @@ func TestUpConfig(t *testing.T) {
 		{"mtu below IPv6's", "mtu = 1280", "mtu = 1279", "needs at least 1280"},
 		{"interface name", `name = "tun0"`, `name = "a-name-too-long-for-linux"`, "at most 15"},
 		{"duplex", `"half"`, `"both"`, `must be "half"`},
-		{"device", "air:/tmp/air.sock", "hw:0", "simulated media"},
-		{"no device", `device = "air:/tmp/air.sock"`, "", "audio.device is not set"},
+		{"device", "air:/tmp/air.sock", "hw:0", `audio: device "hw:0": must be "default", "pa:NAME"`},
+		{"no device", `device = "air:/tmp/air.sock"`, "", "audio: device is not set"},
+		{"card without name", "air:/tmp/air.sock", "pa:", `device "pa:"`},
+		{"input beside a simulated medium", `duplex = "half"`, `input = "default"`, noSound("a simulated medium both plays and listens")},
+		{"latency", `duplex = "half"`, `latency_ms = 5`, "latency 5ms: must be 10 to 1000 ms"},
+		{"round trip", `duplex = "half"`, `roundtrip_ms = -1`, "round trip"},
 		{"station name", `name = "a"`, `name = "` + strings.Repeat("x", 40) + `"`, "at most 32"},
 		{"peer without name", "[[peer]]\nname = \"b\"", "[[peer]]", "no name"},
-		{"gain", `duplex = "half"`, `gain_db = 40.0`, "gain_db"},
+		{"level", `duplex = "half"`, `level_dbfs = 1.0`, "audio.level_dbfs 1: must be -72 to 0"},
+		{"no level", `duplex = "half"`, `level_dbfs = nan`, "level_dbfs"},
 		{"rate", `duplex = "half"`, `rate = 1000`, "1000 Hz"},
 		{"two media", `[[peer]]`, "[led]\nboard = \"serial:/dev/x\"\n[[peer]]", "both set"},
 		{"a board without a way to it", `[[peer]]`, "[led]\nboard = \"/dev/x\"\n[[peer]]", `must be "serial:`},
@@ -81,6 +89,51 @@ func TestUpConfig(t *testing.T) {
 	}
 	if _, err := readUpConfig(filepath.Join(t.TempDir(), "none.toml")); err == nil || !strings.Contains(err.Error(), "none.toml") {
 		t.Errorf("a missing file gives %v", err)
+	}
+}
+
+// noSound is what a build without sound says in place of want.
+func noSound(want string) string {
+	if portaudio.Built {
+		return want
+	}
+	return portaudio.ErrNotBuilt.Error()
+}
+
+// TestSoundConfig reads what concerns sound cards, with its defaults.
+func TestSoundConfig(t *testing.T) {
+	for _, tt := range []struct {
+		name, toml string
+		want       soundDevice
+		duplex     string
+		level      float64
+	}{
+		{"defaults", `device = "default"`, soundDevice{device: "default", latency: 50 * time.Millisecond}, "half", -12},
+		{"a lead", "profile = \"cable\"\ndevice = \"pa:USB Audio\"", soundDevice{device: "pa:USB Audio", latency: 50 * time.Millisecond}, "full", -12},
+		{"all", `device = "pa:x"
+input = "default"
+server = "tcp:pi"
+latency_ms = 20
+roundtrip_ms = 180.5
+level_dbfs = -20
+duplex = "full"`, soundDevice{device: "pa:x", input: "default", server: "tcp:pi", latency: 20 * time.Millisecond, roundTrip: 180500 * time.Microsecond}, "full", -20},
+	} {
+		text := "[station]\nname = \"a\"\n[tun]\naddresses = [\"10.73.0.1/24\"]\n[audio]\n" + tt.toml + "\n"
+		c, err := readUpConfig(writeConfig(t, text))
+		if !portaudio.Built {
+			if err == nil || !strings.Contains(err.Error(), "built without sound") {
+				t.Errorf("%s: a build without sound says %v", tt.name, err)
+			}
+			continue
+		}
+		if err != nil {
+			t.Errorf("%s: %v", tt.name, err)
+			continue
+		}
+		tt.want.station, tt.want.rate = "a", 48000
+		if got := c.sound(); got != tt.want || c.Audio.Duplex != tt.duplex || c.Audio.LevelDBFS != tt.level {
+			t.Errorf("%s: %+v, %s, %v dBFS; want %+v, %s, %v", tt.name, got, c.Audio.Duplex, c.Audio.LevelDBFS, tt.want, tt.duplex, tt.level)
+		}
 	}
 }
 

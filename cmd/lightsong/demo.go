@@ -242,8 +242,10 @@ type demo struct {
 	result   DemoResult
 
 	dir      string
-	emulator string    // program for boards, with the image beside it
-	lightOn  time.Time // when it began
+	program  string              // that hosts and medium are processes of; empty: this one
+	env      map[string][]string // of a process, by its name, beside our own
+	emulator string              // program for boards, with the image beside it
+	lightOn  time.Time           // when it began
 	sim      *process
 	sides    [2]*side
 }
@@ -335,11 +337,12 @@ func (d *demo) start(ctx context.Context) error {
 	if d.sim, err = d.spawn(ctx, "sim", 0, "sim", "-c", airPath); err != nil {
 		return err
 	}
-	return d.startSides(ctx, func(int) string { return fmt.Sprintf("[audio]\ndevice = \"air:%s\"\n%s", socket, d.medium.audio) })
+	return d.startHosts(ctx, func(int) string { return fmt.Sprintf("[audio]\ndevice = \"air:%s\"\n%s", socket, d.medium.audio) })
 }
 
-// startSides starts the hosts; device is the TOML of each one's medium.
-func (d *demo) startSides(ctx context.Context, device func(i int) string) (err error) {
+// startHosts starts the two daemons, each in a network namespace of its own;
+// device is the TOML of each one's medium, [audio] or [led].
+func (d *demo) startHosts(ctx context.Context, device func(i int) string) (err error) {
 	for i, name := range []string{"a", "b"} {
 		s := &side{
 			name:    name,
@@ -376,10 +379,14 @@ type process struct {
 	err  error // how it ended; valid after done
 }
 
-// spawn starts this program again with the given arguments; what it says goes to
-// a log.
+// spawn starts this program, or the demo's own, with the given arguments; what it
+// says goes to a log.
 func (d *demo) spawn(ctx context.Context, name string, cloneflags uintptr, args ...string) (*process, error) {
-	return d.spawnProgram(ctx, name, cloneflags, "/proc/self/exe", args...)
+	program := "/proc/self/exe"
+	if d.program != "" {
+		program = d.program
+	}
+	return d.spawnProgram(ctx, name, cloneflags, program, args...)
 }
 
 func (d *demo) spawnProgram(ctx context.Context, name string, cloneflags uintptr, program string, args ...string) (*process, error) {
@@ -389,6 +396,9 @@ func (d *demo) spawnProgram(ctx context.Context, name string, cloneflags uintptr
 	}
 	defer log.Close() // the child has its own
 	cmd := exec.CommandContext(ctx, program, args...)
+	if extra := d.env[name]; extra != nil {
+		cmd.Env = append(os.Environ(), extra...)
+	}
 	if _, err := cmd.StdinPipe(); err != nil { // it breaks when we are gone, which ends the emulator
 		return nil, err
 	}

@@ -93,7 +93,7 @@ func (d *demo) startLight(ctx context.Context) error {
 			return err
 		}
 	}
-	return d.startSides(ctx, func(i int) string { return fmt.Sprintf("[led]\nboard = \"serial:%s\"", d.boardPath(i)) })
+	return d.startHosts(ctx, func(i int) string { return fmt.Sprintf("[led]\nboard = \"serial:%s\"", d.boardPath(i)) })
 }
 
 // flashBoards puts the built-in image on both boards, as a user would.

@@ -7,6 +7,7 @@ import (
 	"go/parser"
 	"go/token"
 	"io"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -81,6 +82,9 @@ var laws = []struct {
 	},
 }
 
+// cgoBinding brings C with it: only cgoFolder may import it.
+const cgoBinding = "github.com/gordonklaus/portaudio"
+
 // cgoFolder is the one place where C is linked.
 const cgoFolder = "lightsong/phy/audio/portaudio"
 
@@ -92,6 +96,9 @@ var goroutineFree = map[string][]string{
 
 func TestLaws(t *testing.T) {
 	packages := goList(t)
+	if sound := slices.IndexFunc(packages, func(p listed) bool { return p.ImportPath == cgoFolder }); sound < 0 || !slices.Contains(packages[sound].Imports, cgoBinding) {
+		t.Error("the build tag of sound is not the one that these laws are checked with")
+	}
 	if len(packages) < 8 {
 		t.Fatalf("go list shows only %d packages", len(packages))
 	}
@@ -110,6 +117,9 @@ func TestLaws(t *testing.T) {
 		if len(p.CgoFiles) > 0 && p.ImportPath != cgoFolder {
 			t.Errorf("%s uses cgo (%s): only %s may", p.ImportPath, strings.Join(p.CgoFiles, ", "), cgoFolder)
 		}
+		if slices.Contains(p.Imports, cgoBinding) && p.ImportPath != cgoFolder {
+			t.Errorf("%s imports %s: only %s may", p.ImportPath, cgoBinding, cgoFolder)
+		}
 		for dir, files := range goroutineFree {
 			if under(p.ImportPath, dir) {
 				noGoroutine(t, p, files)
@@ -120,7 +130,8 @@ func TestLaws(t *testing.T) {
 
 func goList(t *testing.T) []listed {
 	t.Helper()
-	cmd := exec.Command("go", "list", "-json", "./...")
+	cmd := exec.Command("go", "list", "-tags", "portaudio", "-json", "./...")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=1") // it lists, it does not build
 	cmd.Dir = filepath.Join("..", "..")
 	out, err := cmd.Output()
 	if err != nil {

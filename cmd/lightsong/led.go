@@ -9,7 +9,7 @@ import (
 	"strings"
 	"time"
 
-	"lightsong/phy"
+	"lightsong/link"
 	"lightsong/phy/led"
 )
 
@@ -58,15 +58,60 @@ func (c *upConfig) checkLed() error {
 	return nil
 }
 
-// device names the medium for a person.
-func (c *upConfig) device() string {
-	if c.Led.Board != "" {
-		return c.Led.Board
+const (
+	firstRetry = 200 * time.Millisecond
+	lastRetry  = 5 * time.Second
+)
+
+// carryLight runs the link over the configured board until ctx ends. A board that
+// was found once is kept by its PHY; until then it is looked for, with growing
+// pauses, and the same fault is told once.
+func carryLight(ctx context.Context, c *upConfig, host link.Host, state *carrying, log *slog.Logger) (err error) {
+	p, err := awaitBoard(ctx, c, log)
+	if err != nil {
+		if ctx.Err() != nil {
+			return nil // the end, not a fault
+		}
+		return err
 	}
-	return c.Audio.Device + " " + c.Audio.Profile
+	defer func() { err = errors.Join(err, p.Close()) }()
+	// A Receive that is blocked in the PHY ends only by this.
+	defer context.AfterFunc(ctx, func() { p.Close() })()
+	cfg := c.link()
+	cfg.Caps, cfg.Airtime = p.Caps(), p.Airtime
+	engine, err := link.New(cfg, time.Now())
+	if err != nil {
+		return err
+	}
+	log.Info("medium open", "device", c.Led.Board)
+	runner := link.NewRunner(engine, p, host, log)
+	state.board.Store(p)
+	state.runner.Store(runner)
+	return runner.Run(ctx)
 }
 
-func openBoard(ctx context.Context, c *upConfig, log *slog.Logger) (phy.PHY, error) {
+// awaitBoard looks for the board until it is there. Its error is one that no
+// patience mends, or that of ctx.
+func awaitBoard(ctx context.Context, c *upConfig, log *slog.Logger) (*led.PHY, error) {
+	told := ""
+	for pause := firstRetry; ; pause = min(2*pause, lastRetry) {
+		p, err := openBoard(ctx, c, log)
+		if err == nil || errors.Is(err, led.ErrVersion) || ctx.Err() != nil {
+			return p, err
+		}
+		if err.Error() != told {
+			told = err.Error()
+			log.Warn("no medium; trying again until it is there", "device", c.Led.Board, "error", err)
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(pause):
+		}
+	}
+}
+
+func openBoard(ctx context.Context, c *upConfig, log *slog.Logger) (*led.PHY, error) {
 	cfg := led.Config{
 		Dial: led.Serial(strings.TrimPrefix(c.Led.Board, serialScheme)), MaxSpeed: c.Led.MaxBaud, Dim: 2,
 		Log: func(what string, err error) {
@@ -85,10 +130,7 @@ func openBoard(ctx context.Context, c *upConfig, log *slog.Logger) (phy.PHY, err
 	}
 	p, err := led.Open(ctx, cfg)
 	if errors.Is(err, led.ErrVersion) {
-		return nil, fatal{fmt.Errorf("%s: %w", c.Led.Board, err)}
+		return nil, fmt.Errorf("%s: %w", c.Led.Board, err)
 	}
-	if err != nil {
-		return nil, err
-	}
-	return p, nil
+	return p, err
 }

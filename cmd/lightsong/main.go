@@ -67,6 +67,7 @@ and a microphone, an audio lead, or light.`,
 	root.AddCommand(
 		demoCommand(), upCommand(), simCommand(), sendCommand(), recvCommand(),
 		modesCommand(), benchCommand(), statusCommand(), flashCommand(), versionCommand(),
+		devicesCommand(), soundProcessCommand(),
 	)
 	return root
 }

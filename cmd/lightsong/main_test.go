@@ -16,6 +16,9 @@ import (
 // can start real daemons.
 const asCommand = "LIGHTSONG_TEST_AS_COMMAND"
 
+// atEnd is called after the last test.
+var atEnd []func()
+
 func TestMain(m *testing.M) {
 	if os.Getenv(asCommand) != "" {
 		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -34,6 +37,9 @@ func TestMain(m *testing.M) {
 	os.Setenv(asCommand, "1") // for the children
 	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
 		os.RemoveAll(firmwareDir)
+		for _, f := range atEnd {
+			f()
+		}
 		os.Exit(code)
 	}))
 }

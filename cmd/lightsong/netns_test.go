@@ -215,6 +215,7 @@ func TestCycles(t *testing.T) {
 	config.Station.Name = "u"
 	config.Tun.Name, config.Tun.MTU = "lstest1", 1280
 	config.Audio.Profile, config.Audio.Rate, config.Audio.Device = "fsk", 48000, airScheme+airSocket
+	config.Audio.LevelDBFS = usualLevel
 	config.Control.Socket = filepath.Join(dir, "c.sock")
 	cycle := func() {
 		ctx, cancel := context.WithCancel(t.Context())

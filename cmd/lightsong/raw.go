@@ -137,6 +137,9 @@ func (d *rawDecoder) push(samples []float32) (bool, error) {
 	return false, nil
 }
 
+// progress implements decoder.
+func (d *rawDecoder) progress() string { return fmt.Sprintf(", %d octets heard", d.octets) }
+
 // finish implements decoder.
 func (d *rawDecoder) finish(sum *Transfer) (line string, err error) {
 	if _, err := d.push(make([]float32, d.rate/10)); err != nil {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -18,8 +19,9 @@ import (
 )
 
 const (
-	readBlock  = 0.1 // s of sound decoded at a time
-	flushAfter = 1.0 // s of silence that a demodulator gets beyond the end of the last burst
+	readBlock   = 0.1 // s of sound decoded at a time
+	maxChannels = 2   // that a sound device is asked for
+	flushAfter  = 1.0 // s of silence that a demodulator gets beyond the end of the last burst
 )
 
 // recvOptions are the flags of recv.
@@ -27,6 +29,9 @@ type recvOptions struct {
 	profile string
 	raw     string
 	wav     string
+	device  string
+	server  string
+	rate    int
 	out     string
 	resume  string
 	json    bool
@@ -35,10 +40,11 @@ type recvOptions struct {
 func recvCommand() *cobra.Command {
 	var o recvOptions
 	cmd := &cobra.Command{
-		Use:   "recv --wav FILE [flags] [-o FILE|FOLDER|-]",
+		Use:   "recv (--wav FILE | --device DEVICE) [flags] [-o FILE|FOLDER|-]",
 		Short: "Turn the sound of `lightsong send` back into the file",
 		Long: `Turn a WAV file that "lightsong send" made, or a recording of its sound, back
-into the file. The exit code is 0 only if the file came whole: its SHA-256
+into the file; or listen with a sound device (see "lightsong devices") until the
+file is there, with a level meter on a terminal. The exit code is 0 only if the file came whole: its SHA-256
 agrees. Otherwise nothing is written, an existing file stays as it is, and the
 message says how much came.
 
@@ -50,6 +56,7 @@ With --resume a reception that did not come whole, or was interrupted, is kept i
 a file of its own, and the next one goes on from there: of a sender that loops,
 each reception adds what the others missed.`,
 		Example: `  lightsong recv --profile fsk --wav out.wav -o letter.txt
+  lightsong recv --profile air --device default -o letter.txt
   arecord -f S16_LE -r 48000 | lightsong recv --wav -
   lightsong recv --profile air --resume letter.part --wav tuesday.wav
   lightsong recv --raw bell202 --wav out.wav -o letter.txt`,
@@ -60,6 +67,9 @@ each reception adds what the others missed.`,
 	f.StringVar(&o.profile, "profile", "fsk", "profile of the modem: "+strings.Join(audio.Profiles(), ", "))
 	f.StringVar(&o.raw, "raw", "", rawUsage)
 	f.StringVar(&o.wav, "wav", "", "WAV file to read; - is standard input")
+	f.StringVar(&o.device, "device", "", "sound device to listen with: "+deviceUsage)
+	f.StringVar(&o.server, "server", "", "sound server of the device, as in PULSE_SERVER: tcp:HOST, unix:/path")
+	f.IntVar(&o.rate, "rate", 48000, "sample rate of the device, 8000 to 192000 Hz")
 	f.StringVarP(&o.out, "output", "o", "", "file or folder to write; - is standard output (default: the name that was sent)")
 	f.StringVar(&o.resume, "resume", "", "file that keeps what came until the whole is there")
 	f.BoolVar(&o.json, "json", false, "print the summary as JSON (on standard error if standard output carries the file)")
@@ -70,6 +80,8 @@ each reception adds what the others missed.`,
 type decoder interface {
 	// push takes the next samples. done means that no more are wanted.
 	push(samples []float32) (done bool, err error)
+	// progress says in a word how much is there.
+	progress() string
 	// finish is called after the last sample. It completes the summary and
 	// writes the file. The error tells what is missing; the summary is valid
 	// even then, and line says it in words.
@@ -82,8 +94,14 @@ type decoder interface {
 
 func (o *recvOptions) run(cmd *cobra.Command) (err error) {
 	switch {
-	case o.wav == "":
-		return usage(errors.New("--wav is missing: the WAV file to read, or - for standard input"))
+	case o.wav != "" && o.device != "":
+		return usage(errors.New("--wav and --device exclude each other"))
+	case o.wav == "" && o.device == "":
+		return usage(errors.New("--wav is missing: the WAV file to read, or - for standard input; or --device, to listen"))
+	case o.device == "" && (cmd.Flags().Changed("server") || cmd.Flags().Changed("rate")):
+		return usage(errors.New("--server and --rate go with --device"))
+	case o.rate < 8000 || o.rate > 192000:
+		return usage(fmt.Errorf("--rate %d: must be 8000 to 192000 Hz", o.rate))
 	case o.raw != "" && cmd.Flags().Changed("profile"):
 		return usage(errors.New("--profile and --raw exclude each other"))
 	case o.raw != "" && o.resume != "":
@@ -96,6 +114,9 @@ func (o *recvOptions) run(cmd *cobra.Command) (err error) {
 	if out.is(o.wav) {
 		return usage(fmt.Errorf("%s would overwrite the sound that is to be read", o.out))
 	}
+	if o.device != "" {
+		return o.listen(cmd, out)
+	}
 	in, err := openInput(cmd.Context(), o.wav, cmd.InOrStdin())
 	if err != nil {
 		return err
@@ -105,20 +126,16 @@ func (o *recvOptions) run(cmd *cobra.Command) (err error) {
 	if err != nil {
 		return fmt.Errorf("%s: %w", display(o.wav, "standard input"), err)
 	}
-	dec, err := o.decoder(cmd, wav, out)
+	dec, channels, err := o.decoder(cmd, wav.Rate, wav.Channels, out)
 	if err != nil {
 		return err
 	}
 	defer dec.Close()
-
 	defer func() { err = errors.Join(err, dec.keep()) }()
+	wav.Pairs = channels == 2
 
 	advance, erase := progress(cmd.ErrOrStderr(), "receiving", wav.Samples())
 	defer erase()
-	channels := 1
-	if wav.Pairs {
-		channels = wav.Channels
-	}
 	block := make([]float32, channels*int(readBlock*float64(wav.Rate)))
 	for done := false; !done || wav.Samples() >= 0; {
 		if err := cmd.Context().Err(); err != nil {
@@ -141,7 +158,12 @@ func (o *recvOptions) run(cmd *cobra.Command) (err error) {
 		}
 	}
 	erase()
-	sum := Transfer{Rate: wav.Rate}
+	return o.report(cmd, dec, wav.Rate)
+}
+
+// report ends the decoding and prints its summary.
+func (o *recvOptions) report(cmd *cobra.Command, dec decoder, rate int) error {
+	sum := Transfer{Rate: rate}
 	line, failed := dec.finish(&sum)
 	if failed != nil && !o.json {
 		return failed
@@ -149,31 +171,94 @@ func (o *recvOptions) run(cmd *cobra.Command) (err error) {
 	return errors.Join(failed, sum.report(cmd, o.json, o.out == standard, line))
 }
 
-func (o *recvOptions) decoder(cmd *cobra.Command, wav *audio.WAVReader, out target) (decoder, error) {
+// listen decodes what a sound device hears until the file is there.
+func (o *recvOptions) listen(cmd *cobra.Command, out target) (err error) {
+	d := soundDevice{device: o.device, server: o.server, station: "recv", rate: o.rate, latency: usualLatency}
+	if err := d.check(); err != nil {
+		return usage(err)
+	}
+	dec, channels, err := o.decoder(cmd, o.rate, maxChannels, out)
+	if err != nil {
+		return err
+	}
+	defer dec.Close()
+	defer func() { err = errors.Join(err, dec.keep()) }()
+	d.channels = channels
+	stream, err := d.open(cmd.Context(), false, true)
+	if err != nil {
+		return fmt.Errorf("%s: %w", o.device, err)
+	}
+	defer stream.Close()
+	// A Read that is blocked in the device ends only by this.
+	defer context.AfterFunc(cmd.Context(), func() { stream.Close() })()
+	show, erase := liveProgress(cmd.ErrOrStderr(), "listening", -1)
+	defer erase()
+	block := make([]float32, channels*int(readBlock*float64(o.rate)))
+	silence := make([]float32, len(block))
+	for {
+		n, lost, err := stream.Read(block)
+		if cmd.Context().Err() != nil {
+			if o.raw != "" { // nothing but its listener tells when uncoded sound ends
+				erase()
+				return o.report(cmd, dec, o.rate)
+			}
+			return cmd.Context().Err()
+		}
+		if err != nil && n == 0 {
+			return fmt.Errorf("%s: %w", o.device, err)
+		}
+		// Silence in the place of what the device has lost keeps a burst's timing.
+		for lost = int64(channels) * min(lost, int64(o.rate)); lost > 0; lost -= int64(len(silence)) {
+			if _, err := dec.push(silence[:min(lost, int64(len(silence)))]); err != nil {
+				return err
+			}
+		}
+		done, err := dec.push(block[:n])
+		if err != nil {
+			return err
+		}
+		show(n/channels, levelText(block[:n], true)+dec.progress())
+		if done {
+			erase()
+			return o.report(cmd, dec, o.rate)
+		}
+	}
+}
+
+// decoder makes what the flags ask for, of sound at rate and in the given
+// channels, and says how many of them it wants to be pushed: both or their mean.
+func (o *recvOptions) decoder(cmd *cobra.Command, rate, has int, out target) (dec decoder, channels int, err error) {
 	if o.raw != "" {
-		return newRawDecoder(o.raw, wav.Rate, out, o.out, cmd.OutOrStdout())
+		raw, err := newRawDecoder(o.raw, rate, out, o.out, cmd.OutOrStdout())
+		if err != nil {
+			return nil, 0, err
+		}
+		return raw, 1, nil
 	}
 	// The modem works at the recording's own rate. Resampling the recording to
 	// another could add nothing: what lies above half its rate is gone.
-	m, err := audio.OpenModem(o.profile, wav.Rate)
+	m, err := audio.OpenModem(o.profile, rate)
 	if err != nil {
-		return nil, usage(err)
+		return nil, 0, usage(err)
 	}
-	if wav.Pairs = m.Channels() == 2; wav.Pairs && wav.Channels != 2 {
-		return nil, fmt.Errorf("%s is mono, and profile %s needs both channels: record it in stereo", display(o.wav, "standard input"), o.profile)
+	if m.Channels() == 2 && has != 2 {
+		return nil, 0, fmt.Errorf("%s is mono, and profile %s needs both channels: record it in stereo", display(o.wav, "standard input"), o.profile)
 	}
 	d := &frameDecoder{modem: m, target: out, stdout: cmd.OutOrStdout(), first: -1}
 	d.receiver = oneway.NewReceiver(d.store)
 	if o.resume == "" {
-		return d, nil
+		return d, m.Channels(), nil
 	}
 	if d.resume, err = newTarget(o.resume); err != nil {
-		return nil, fmt.Errorf("--resume: %w", err)
+		return nil, 0, fmt.Errorf("--resume: %w", err)
 	}
 	if d.resume.path == "" || d.resume.is(o.wav) || d.resume.is(o.out) {
-		return nil, usage(fmt.Errorf("--resume %s: name a file of its own for what came so far", o.resume))
+		return nil, 0, usage(fmt.Errorf("--resume %s: name a file of its own for what came so far", o.resume))
 	}
-	return d, d.restore()
+	if err := d.restore(); err != nil {
+		return nil, 0, err
+	}
+	return d, m.Channels(), nil
 }
 
 // restore goes on from what an earlier reception kept.
@@ -288,6 +373,20 @@ func (d *frameDecoder) event(ev modem.Event) {
 		d.err = d.receiver.HandleBurst(ev.Burst)
 		d.file, _ = d.receiver.File()
 	}
+}
+
+// progress implements decoder.
+func (d *frameDecoder) progress() string {
+	p := d.receiver.Progress()
+	switch {
+	case d.file != nil:
+		return ", 100 % decoded"
+	case p.Known:
+		return fmt.Sprintf(", %.0f %% decoded", percent(p.Octets, p.Size))
+	case d.bursts > 0:
+		return fmt.Sprintf(", %d bursts heard", d.bursts)
+	}
+	return ""
 }
 
 // finish implements decoder.

@@ -19,24 +19,39 @@ type Status struct {
 	Interface string     `json:"interface"`
 	Profile   string     `json:"profile"`
 	Device    string     `json:"device"`
-	Medium    bool       `json:"medium"` // the device is open
+	Medium    bool       `json:"medium"`          // the device is open
+	Opened    int        `json:"opened"`          // how many times it was
+	Fault     string     `json:"fault,omitempty"` // why it was closed the last time
+	LatencyMS float64    `json:"latency_ms"`      // of sound, from playing to hearing, as the device says or the configuration
 	Link      link.Stats `json:"link"`
 }
 
 // statusOf asks the running link, if there is one.
-func statusOf(ctx context.Context, c *upConfig, running *link.Runner) Status {
+func statusOf(ctx context.Context, c *upConfig, state *carrying) Status {
 	s := Status{Version: version, Interface: c.Tun.Name, Profile: c.Audio.Profile, Device: c.Audio.Device}
 	if c.usesLed() {
 		s.Profile, s.Device = "led", c.Led.Board
 	}
 	s.Link.Station = c.Station.Name
-	if running == nil {
+	runner := state.runner.Load()
+	if runner == nil {
 		return s
+	}
+	var fault error
+	if board := state.board.Load(); board != nil {
+		s.Medium, s.Opened, fault = board.State()
+	} else if stream := state.stream.Load(); stream != nil {
+		s.Medium, s.Opened, fault = stream.State()
+		in, out := stream.Latency()
+		s.LatencyMS = float64(in+out) / float64(time.Millisecond)
+	}
+	if fault != nil {
+		s.Fault = fault.Error()
 	}
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
-	if stats, err := running.Stats(ctx); err == nil {
-		s.Link, s.Medium = stats, true
+	if stats, err := runner.Stats(ctx); err == nil {
+		s.Link = stats
 	}
 	return s
 }

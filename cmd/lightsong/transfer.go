@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -78,9 +79,15 @@ func seconds(s float64) string {
 // progress is a bar on stderr if that is a terminal, else nothing that is seen. A
 // total of -1 is not known. A bar that cannot be drawn is no reason to fail.
 func progress(stderr io.Writer, what string, total int64) (advance func(n int), erase func()) {
+	bar, _ := newProgress(stderr, what, total)
+	return func(n int) { _ = bar.Add(n) }, func() { _ = bar.Clear() }
+}
+
+func newProgress(stderr io.Writer, what string, total int64) (bar *progressbar.ProgressBar, seen bool) {
 	f, ok := stderr.(*os.File)
-	bar := progressbar.NewOptions64(total,
-		progressbar.OptionSetVisibility(ok && term.IsTerminal(int(f.Fd()))),
+	seen = ok && term.IsTerminal(int(f.Fd()))
+	return progressbar.NewOptions64(total,
+		progressbar.OptionSetVisibility(seen),
 		progressbar.OptionSetWriter(stderr),
 		progressbar.OptionSetDescription(what),
 		progressbar.OptionSetPredictTime(true),
@@ -88,8 +95,38 @@ func progress(stderr io.Writer, what string, total int64) (advance func(n int), 
 		progressbar.OptionClearOnFinish(),
 		progressbar.OptionThrottle(100*time.Millisecond),
 		progressbar.OptionSetSpinnerChangeInterval(0), // no goroutine behind our back
-	)
-	return func(n int) { _ = bar.Add(n) }, func() { _ = bar.Clear() }
+	), seen
+}
+
+// liveProgress is progress with a text that changes, about the n samples that
+// are reported with it.
+func liveProgress(stderr io.Writer, what string, total int64) (show func(n int, text string), erase func()) {
+	bar, seen := newProgress(stderr, what, total)
+	return func(n int, text string) {
+		if seen && text != "" {
+			bar.Describe(what + " " + text)
+		}
+		_ = bar.Add(n)
+	}, func() { _ = bar.Clear() }
+}
+
+// levelText is the peak of samples for a person; clipping is said. It is empty
+// if there is no device of which to set the volume.
+func levelText(samples []float32, device bool) string {
+	if !device {
+		return ""
+	}
+	var peak float32
+	for _, v := range samples {
+		peak = max(peak, v, -v)
+	}
+	switch {
+	case peak >= 0.999:
+		return "peak   0 dBFS: CLIPPED, turn it down"
+	case peak < 1e-5:
+		return "peak silent  "
+	}
+	return fmt.Sprintf("peak %3.0f dBFS", 20*math.Log10(float64(peak)))
 }
 
 // interruptible ends a Read when ctx ends, which a Read of a pipe or terminal

@@ -18,8 +18,8 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"lightsong/link"
-	"lightsong/phy"
 	"lightsong/phy/audio"
+	"lightsong/phy/led"
 	"lightsong/tun"
 )
 
@@ -36,11 +36,15 @@ type upConfig struct {
 		MTU       int            `toml:"mtu"`
 	} `toml:"tun"`
 	Audio struct {
-		Profile string  `toml:"profile"`
-		Device  string  `toml:"device"`
-		Rate    int     `toml:"rate"`
-		Duplex  string  `toml:"duplex"`
-		GainDB  float64 `toml:"gain_db"`
+		Profile     string  `toml:"profile"`
+		Device      string  `toml:"device"`
+		Input       string  `toml:"input"`
+		Server      string  `toml:"server"`
+		Rate        int     `toml:"rate"`
+		LatencyMS   float64 `toml:"latency_ms"`
+		RoundTripMS float64 `toml:"roundtrip_ms"`
+		LevelDBFS   float64 `toml:"level_dbfs"`
+		Duplex      string  `toml:"duplex"`
 	} `toml:"audio"`
 	Led  ledConfig `toml:"led"`
 	Link struct {
@@ -58,9 +62,6 @@ type upConfig struct {
 	} `toml:"control"`
 }
 
-// airScheme begins the name of a device that is a simulated medium.
-const airScheme = "air:"
-
 // readUpConfig reads and checks a configuration before anything is opened.
 func readUpConfig(path string) (*upConfig, error) {
 	c := new(upConfig)
@@ -68,7 +69,8 @@ func readUpConfig(path string) (*upConfig, error) {
 	c.Tun.MTU = 1280
 	c.Audio.Profile = "fsk"
 	c.Audio.Rate = 48000
-	c.Audio.Duplex = "half"
+	c.Audio.LatencyMS = float64(usualLatency / time.Millisecond)
+	c.Audio.LevelDBFS = usualLevel
 	if err := readTOML(path, c); err != nil {
 		return nil, err
 	}
@@ -105,25 +107,38 @@ func readUpConfig(path string) (*upConfig, error) {
 		}
 		return c, nil
 	}
+	if c.Audio.Duplex == "" {
+		c.Audio.Duplex = "half"
+		if strings.HasPrefix(c.Audio.Profile, "cable") {
+			c.Audio.Duplex = "full"
+		}
+	}
 	if !slices.Contains([]string{"half", "full"}, c.Audio.Duplex) {
 		return fault("audio.duplex %q: must be \"half\" (air) or \"full\" (a lead)", c.Audio.Duplex)
 	}
 	if _, err := audio.OpenModem(c.Audio.Profile, c.Audio.Rate); err != nil {
 		return fault("audio: %v", err)
 	}
-	switch {
-	case c.Audio.Device == "":
-		return fault("audio.device is not set: \"air:/path/to/socket\" is a simulated medium; a board for light is set by led.board")
-	case !strings.HasPrefix(c.Audio.Device, airScheme):
-		return fault("audio.device %q: this build knows only simulated media, \"air:/path/to/socket\"", c.Audio.Device)
-	case c.Audio.GainDB > 12 || c.Audio.GainDB < -60:
-		return fault("audio.gain_db %v: must be −60 to 12", c.Audio.GainDB)
+	if err := c.sound().check(); err != nil {
+		return fault("audio: %v", err)
+	}
+	if v := c.Audio.LevelDBFS; !(v >= quietestLevel && v <= 0) {
+		return fault("audio.level_dbfs %v: must be %d to 0", v, quietestLevel)
 	}
 	return c, nil
 }
 
 func (c *upConfig) tun() tun.Config {
 	return tun.Config{Name: c.Tun.Name, Addresses: c.Tun.Addresses, MTU: c.Tun.MTU, Routes: c.Tun.Routes}
+}
+
+// sound is the device of the configuration.
+func (c *upConfig) sound() soundDevice {
+	return soundDevice{
+		device: c.Audio.Device, input: c.Audio.Input, server: c.Audio.Server, station: c.Station.Name, rate: c.Audio.Rate,
+		latency:   time.Duration(c.Audio.LatencyMS * float64(time.Millisecond)),
+		roundTrip: time.Duration(c.Audio.RoundTripMS * float64(time.Millisecond)),
+	}
 }
 
 // link is the link's configuration but for what the PHY says.
@@ -178,8 +193,14 @@ a.toml:
   mtu = 1280
   [audio]
   profile = "fsk"                             # see ` + "`lightsong modes`" + `
-  device = "air:/tmp/air.sock"                # a medium that ` + "`lightsong sim`" + ` simulates
-  duplex = "half"                             # "full" on a lead
+  device = "default"                          # the system's sound card; "pa:NAME" of ` + "`lightsong devices`" + `;
+                                              # "air:/tmp/air.sock", a medium that ` + "`lightsong sim`" + ` simulates
+  input = "pa:USB microphone"                 # only if another card listens than plays
+  server = "tcp:raspberrypi"                  # only for the sound card of another machine
+  duplex = "half"                             # air; "full" on a lead (default: full for cable, else half)
+  latency_ms = 50                             # of the card's buffers; less answers faster, but fails under load
+  roundtrip_ms = 0                            # measured from playing to hearing; 0: what the device says
+  level_dbfs = -12                            # RMS; above −12 peaks are clipped
   [link]
   queue = "fq-codel"                          # or "fq" (no marks, no drops), "fifo"
   [led]                                       # instead of [audio]: a board with an LED and a photodiode
@@ -220,89 +241,69 @@ func up(ctx context.Context, c *upConfig, log *slog.Logger) (err error) {
 	defer func() { err = errors.Join(err, host.Close()) }()
 	log.Info("interface ready", "name", host.Name(), "mtu", c.Tun.MTU, "control", c.Control.Socket)
 
-	var running atomic.Pointer[link.Runner]
+	var state carrying
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error {
 		return serveControl(ctx, control, func(ctx context.Context) Status {
-			return statusOf(ctx, c, running.Load())
+			return statusOf(ctx, c, &state)
 		})
 	})
-	group.Go(func() error { return supervise(ctx, c, host, &running, log) })
+	group.Go(func() error { return carry(ctx, c, host, &state, log) })
 	return group.Wait()
 }
 
-const (
-	firstRetry = 200 * time.Millisecond
-	lastRetry  = 5 * time.Second
-)
-
-// supervise keeps the link on its medium: when the medium goes away it is opened
-// again, with growing pauses, and the same fault is told once.
-func supervise(ctx context.Context, c *upConfig, host link.Host, running *atomic.Pointer[link.Runner], log *slog.Logger) error {
-	var (
-		engine *link.Engine
-		told   string
-		pause  = firstRetry
-	)
-	for {
-		err := func() error {
-			p, err := openPHY(ctx, c, log)
-			if err != nil {
-				return err
-			}
-			defer p.Close()
-			// A Read that is blocked in the medium ends only by this.
-			defer context.AfterFunc(ctx, func() { p.Close() })()
-			if engine == nil {
-				cfg := c.link()
-				cfg.Caps, cfg.Airtime = p.Caps(), p.Airtime
-				if engine, err = link.New(cfg, time.Now()); err != nil {
-					return fatal{err}
-				}
-			}
-			log.Info("medium open", "device", c.device())
-			told, pause = "", firstRetry
-			runner := link.NewRunner(engine, p, host, log)
-			running.Store(runner)
-			return runner.Run(ctx)
-		}()
-		if ctx.Err() != nil {
-			return nil //nolint:nilerr // whatever broke at the end is the end
-		}
-		if stop := (fatal{}); errors.As(err, &stop) {
-			return stop.error
-		}
-		if err != nil && err.Error() != told {
-			told = err.Error()
-			log.Warn("no medium; trying again until it is there", "device", c.device(), "error", err)
-		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-time.After(pause):
-		}
-		pause = min(2*pause, lastRetry)
-	}
+// carrying is the daemon's link while it is there, for those who ask, and what it
+// runs on: a stream of samples or a board.
+type carrying struct {
+	runner atomic.Pointer[link.Runner]
+	stream atomic.Pointer[audio.Reopening]
+	board  atomic.Pointer[led.PHY]
 }
 
-// fatal is an error that no patience mends.
-type fatal struct{ error }
-
-func openPHY(ctx context.Context, c *upConfig, log *slog.Logger) (phy.PHY, error) {
-	if c.Led.Board != "" {
-		return openBoard(ctx, c, log)
+// carry runs the link over the configured medium until ctx ends. The medium may
+// come and go: audio.Reopening, or for light led.PHY, sees to that, and the link
+// keeps what it knows.
+func carry(ctx context.Context, c *upConfig, host link.Host, state *carrying, log *slog.Logger) (err error) {
+	if c.usesLed() {
+		return carryLight(ctx, c, host, state, log)
+	}
+	if warning := levelWarning(c.Audio.Profile, c.Audio.LevelDBFS); warning != "" {
+		log.Warn(warning, "profile", c.Audio.Profile, "level_dbfs", c.Audio.LevelDBFS)
 	}
 	m, err := audio.OpenModem(c.Audio.Profile, c.Audio.Rate)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	dial := audio.DialAir
-	if m.Channels() == 2 {
-		dial = audio.DialPairAir
+	device := c.sound()
+	device.channels = m.Channels()
+	stream := device.reopening(true, true, func(open bool, err error) {
+		if open {
+			log.Info("medium open", "device", c.Audio.Device, "profile", c.Audio.Profile)
+		} else {
+			log.Warn("no medium; trying again until it is there", "device", c.Audio.Device, "error", err)
+		}
+	})
+	state.stream.Store(stream)
+	p := audio.New(audio.Config{
+		Modem: m, Stream: stream, FullDuplex: c.Audio.Duplex == "full", GainDB: c.Audio.LevelDBFS - usualLevel,
+	})
+	defer func() { err = errors.Join(err, p.Close()) }()
+	// A Read that is blocked in the medium ends only by this.
+	defer context.AfterFunc(ctx, func() { p.Close() })()
+	// The link's timers want the medium's latency, known when it is first there.
+	if err := stream.Await(ctx); err != nil {
+		if ctx.Err() != nil {
+			return nil // the end, not a fault
+		}
+		return err
 	}
-	stream, err := dial(ctx, strings.TrimPrefix(c.Audio.Device, airScheme), c.Station.Name, c.Audio.Rate)
+	cfg := c.link()
+	cfg.Caps, cfg.Airtime = p.Caps(), p.Airtime
+	engine, err := link.New(cfg, time.Now())
 	if err != nil {
-		return nil, err
+		return err
 	}
-	return audio.New(audio.Config{Modem: m, Stream: stream, FullDuplex: c.Audio.Duplex == "full", GainDB: c.Audio.GainDB}), nil
+	runner := link.NewRunner(engine, p, host, log)
+	state.runner.Store(runner)
+	return runner.Run(ctx)
 }

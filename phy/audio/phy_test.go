@@ -11,6 +11,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"lightsong/modem"
 	"lightsong/phy"
 	"lightsong/phy/audio"
 	"lightsong/sims"
@@ -233,5 +234,31 @@ func TestOpenModem(t *testing.T) {
 	_, err := audio.OpenModem("morse", 48000)
 	if want := `profile "morse" does not exist: the profiles are air, cable, cable2, fsk, ultra, voice`; err == nil || err.Error() != want {
 		t.Errorf("got %v, want %s", err, want)
+	}
+}
+
+// TestBurstsFade wants the edges of every burst to fade: a step would be a click
+// in the whole band. Profiles may differ in how long; the first and the last
+// sample are at least 26 dB below the burst's level.
+func TestBurstsFade(t *testing.T) {
+	for _, name := range audio.Profiles() {
+		m, err := audio.OpenModem(name, 48000)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, mode := range m.Modes {
+			frame := make([]byte, mode.FrameOctets)
+			for i := range frame {
+				frame[i] = byte(i * 7)
+			}
+			x, err := m.AppendBurst(nil, &modem.Burst{MCS: mode.MCS, Control: []byte("edge"), Frames: [][]byte{frame}})
+			if err != nil {
+				t.Fatalf("%s mode %d: %v", name, mode.MCS, err)
+			}
+			most := math.Pow(10, (modem.LevelDBFS-26)/20)
+			if first, last := math.Abs(float64(x[0])), math.Abs(float64(x[len(x)-1])); first > most || last > most {
+				t.Errorf("%s mode %d: a burst begins with %.4f and ends with %.4f, want at most %.4f", name, mode.MCS, first, last, most)
+			}
+		}
 	}
 }

@@ -14,6 +14,7 @@ const (
 	floorFall    = 0.3   // share of the way down that the floor goes per block
 	floorLowest  = -90.0 // dBFS: below that a microphone hears nothing but its own rounding
 	settlingTime = 100 * time.Millisecond
+	holeTime     = time.Second // digital silence that is shorter is a hole in the stream, and tells nothing of the noise
 )
 
 // carrierSense tells whether the medium is taken: by a burst whose preamble was
@@ -23,6 +24,7 @@ const (
 type carrierSense struct {
 	floor   float64 // dBFS
 	heard   time.Duration
+	silent  time.Duration // of digital silence up to now
 	inBurst bool
 	energy  bool
 	busy    bool // what was last told
@@ -34,7 +36,15 @@ func newCarrierSense() carrierSense { return carrierSense{floor: 0} }
 // phy.Idle when the medium has just become so, else 0.
 func (c *carrierSense) block(samples []float32, d time.Duration) phy.EventKind {
 	level := levelDBFS(samples)
+	if level > floorLowest {
+		c.silent = 0
+	} else {
+		c.silent += d
+	}
 	switch {
+	case c.silent > 0 && c.silent < holeTime:
+		// A sound server that is late inserts silence. A floor that followed it
+		// down would take the microphone's noise for a station for a minute.
 	case level < c.floor:
 		c.floor += floorFall * (level - c.floor)
 		if c.heard < settlingTime {

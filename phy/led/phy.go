@@ -249,6 +249,14 @@ func (p *PHY) Info() Info {
 	return p.info
 }
 
+// State tells whether there is a board now, how many times one was found, and, if
+// there is none, why.
+func (p *PHY) State() (open bool, found int, why error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.conn != nil, int(p.stats.connections.Load()), p.why
+}
+
 // Stats is a snapshot of the counters.
 func (p *PHY) Stats() Stats {
 	s := &p.stats

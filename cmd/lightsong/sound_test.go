@@ -1,0 +1,310 @@
+//go:build audio
+
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// The rig of these tests is a real sound server, PulseAudio without hardware,
+// with two null sinks as the two wires of a lead, and two real daemons on real
+// PortAudio in a network namespace each:
+//
+//	namespace a                                                    namespace b
+//	tun0 ─ lightsong up ─ sound process ─▶ sink cable1, monitor ─▶ sound process ─ lightsong up ─ tun0
+//	                      PortAudio, ALSA ◀─ monitor, sink cable2 ◀─ ALSA, PortAudio
+//
+// Everything runs in real time. The daemons are of a binary that the test builds
+// with sound; the test itself needs none. That cannot be promised to hold on a
+// busy machine: `make audio` runs them, `make test` does not.
+
+// soundRig is the sound server with its wires.
+type soundRig struct {
+	t      *testing.T
+	dir    string
+	socket string
+	wires  []string // sinks
+
+	mu    sync.Mutex
+	pulse *exec.Cmd
+}
+
+// needSound skips the test where there is no sound server or no PortAudio.
+func needSound(t *testing.T) {
+	t.Helper()
+	for _, program := range []string{"pulseaudio", "pactl"} {
+		if _, err := exec.LookPath(program); err != nil {
+			t.Skip("no PulseAudio on this machine:", err)
+		}
+	}
+	if out, err := exec.Command("pkg-config", "--exists", "portaudio-2.0").CombinedOutput(); err != nil {
+		t.Skipf("no PortAudio on this machine: %v %s", err, out)
+	}
+}
+
+// soundBinary is lightsong with sound, built once.
+var soundBinary = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("", "lightsong-sound-test-")
+	if err != nil {
+		return "", err
+	}
+	atEnd = append(atEnd, func() { os.RemoveAll(dir) })
+	path := filepath.Join(dir, "lightsong")
+	cmd := exec.Command("go", "build", "-trimpath", "-tags", "portaudio", "-o", path, ".")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=1")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("%w\n%s", err, out)
+	}
+	return path, nil
+})
+
+// buildSound returns the path of lightsong with sound. It goes with the last
+// test.
+func buildSound(t *testing.T) string {
+	t.Helper()
+	built, err := soundBinary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return built
+}
+
+// newSoundRig starts a sound server with the given wires.
+func newSoundRig(t *testing.T, wires ...string) *soundRig {
+	t.Helper()
+	r := &soundRig{t: t, dir: t.TempDir(), wires: wires}
+	r.socket = filepath.Join(r.dir, "pulse.sock")
+	r.start()
+	t.Cleanup(func() { r.kill() })
+	return r
+}
+
+// start starts the server and waits until its wires are there.
+func (r *soundRig) start() {
+	r.t.Helper()
+	config := new(strings.Builder)
+	fmt.Fprintf(config, ".fail\nload-module module-native-protocol-unix auth-anonymous=1 socket=%s\n", r.socket)
+	for _, w := range r.wires {
+		fmt.Fprintf(config, "load-module module-null-sink sink_name=%s format=float32le rate=48000 channels=1 norewinds=1\n", w)
+	}
+	path := filepath.Join(r.dir, "rig.pa")
+	if err := os.WriteFile(path, []byte(config.String()), 0o644); err != nil {
+		r.t.Fatal(err)
+	}
+	os.Remove(r.socket)
+	log, err := os.OpenFile(filepath.Join(r.dir, "pulse.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	defer log.Close()
+	cmd := exec.Command("pulseaudio", "-n", "-F", path, "--daemonize=no", "--exit-idle-time=-1", "--use-pid-file=no", "--disable-shm=yes")
+	cmd.Env = append(os.Environ(), "HOME="+r.dir, "XDG_RUNTIME_DIR="+r.dir)
+	cmd.Stdout, cmd.Stderr = log, log
+	if err := cmd.Start(); err != nil {
+		r.t.Fatal(err)
+	}
+	r.mu.Lock()
+	r.pulse = cmd
+	r.mu.Unlock()
+	waitFor(r.t, func() bool {
+		list := exec.Command("pactl", "list", "short", "sinks")
+		list.Env = r.env("")
+		out, err := list.Output()
+		return err == nil && bytes.Count(out, []byte("\n")) == len(r.wires)
+	})
+}
+
+// kill kills the server, without a word to anybody.
+func (r *soundRig) kill() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.pulse != nil {
+		_ = r.pulse.Process.Kill()
+		_ = r.pulse.Wait()
+		r.pulse = nil
+	}
+}
+
+// env is the environment of a program that uses the server, with ALSA's
+// configuration if there is one.
+func (r *soundRig) env(alsa string) []string {
+	env := append(os.Environ(), "HOME="+r.dir, "XDG_RUNTIME_DIR="+r.dir, "PULSE_SERVER=unix:"+r.socket)
+	if alsa != "" {
+		env = append(env, "ALSA_CONFIG_PATH="+alsa)
+	}
+	return env
+}
+
+// station is the environment of a station whose default card plays on one wire
+// and listens to another.
+func (r *soundRig) station(name, plays, listens string) []string {
+	r.t.Helper()
+	path := filepath.Join(r.dir, name+"-alsa.conf")
+	// The card that cannot be opened is for Debian's PortAudio 19.6, which
+	// breaks off by an assertion where every card can.
+	text := fmt.Sprintf(`pcm.default {
+	type asym
+	playback.pcm { type pulse device %q }
+	capture.pcm { type pulse device "%s.monitor" }
+	hint { show on description "the test's lead" }
+}
+pcm.nothing { type hw card 99 }
+`, plays, listens)
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		r.t.Fatal(err)
+	}
+	return r.env(path)
+}
+
+// soundDemo starts two daemons on the rig; each plays and listens as wires says,
+// settings is the rest of its [audio], and then what follows is done before it
+// waits for the link.
+func soundDemo(t *testing.T, r *soundRig, wires map[string][2]string, settings string, octets int, then ...func(d *demo)) *demo {
+	t.Helper()
+	d := &demo{
+		medium: medium{octets: octets}, count: 5, interval: "0.5", errs: testWriter{t}, started: time.Now(), dir: t.TempDir(),
+		program: buildSound(t), env: map[string][]string{},
+	}
+	for name, w := range wires {
+		d.env[name] = r.station(name, w[0], w[1])
+	}
+	t.Cleanup(func() {
+		if err := d.stop(); err != nil {
+			t.Errorf("stop: %v", err)
+		}
+		if t.Failed() {
+			d.showLogs()
+		}
+	})
+	if err := d.startHosts(context.Background(), func(int) string { return "[audio]\ndevice = \"default\"\n" + settings }); err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range then {
+		f(d)
+	}
+	if err := d.waitForLink(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+// lead is how the two ends of a lead use its wires.
+var lead = map[string][2]string{"a": {"cable1", "cable2"}, "b": {"cable2", "cable1"}}
+
+// TestSoundLead brings a link up over a real sound server and pings across it.
+func TestSoundLead(t *testing.T) {
+	needSound(t)
+	r := newSoundRig(t, "cable1", "cable2")
+	d := soundDemo(t, r, lead, `profile = "cable"`, 0)
+	for i, from := range d.sides {
+		if err := d.ping(t.Context(), from, d.sides[1-i], false); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, p := range d.result.Pings {
+		if p.Received != p.Sent {
+			t.Errorf("%d of %d pings came back", p.Received, p.Sent)
+		}
+	}
+	for _, s := range d.sides {
+		status, err := askStatus(t.Context(), s.control)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !status.Medium || status.Opened != 1 || !(status.LatencyMS >= 20 && status.LatencyMS <= 500) {
+			t.Errorf("%s: medium %v, opened %d times, latency %v ms", s.name, status.Medium, status.Opened, status.LatencyMS)
+		}
+		quiet(t, d, s.name, 5)
+	}
+}
+
+// quiet wants a daemon's log to be its own lines alone, not more than most, and
+// no two of the medium within a second.
+func quiet(t *testing.T, d *demo, name string, most int) {
+	t.Helper()
+	text, err := os.ReadFile(d.logOf(name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.Split(strings.TrimSpace(string(text)), "\n")
+	if len(lines) > most {
+		t.Errorf("%s has written %d lines, want at most %d:\n%s", name, len(lines), most, text)
+	}
+	var last time.Time
+	for _, l := range lines {
+		stamp, ok := strings.CutPrefix(l, "time=")
+		if !ok {
+			t.Errorf("%s: a line that is not the daemon's: %q", name, l)
+			continue
+		}
+		at, err := time.Parse("2006-01-02T15:04:05.000Z07:00", strings.Fields(stamp)[0])
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if strings.Contains(l, "medium") {
+			if d := at.Sub(last); d < 990*time.Millisecond {
+				t.Errorf("%s: %v after the line before: %q", name, d, l)
+			}
+			last = at
+		}
+	}
+}
+
+// TestSoundDevices lists the devices of the rig, and none where there is none.
+func TestSoundDevices(t *testing.T) {
+	needSound(t)
+	program := buildSound(t)
+	list := func(env []string) Devices {
+		t.Helper()
+		cmd := exec.CommandContext(t.Context(), program, "devices", "--json")
+		cmd.Env = env
+		errs := new(strings.Builder)
+		cmd.Stderr = errs
+		out, err := cmd.Output()
+		if err != nil || errs.Len() > 0 {
+			t.Fatalf("%v, on standard error %q", err, errs)
+		}
+		var d Devices
+		if err := json.Unmarshal(out, &d); err != nil {
+			t.Fatal(err)
+		}
+		return d
+	}
+	r := newSoundRig(t, "cable1")
+	got := list(r.station("a", "cable1", "cable1"))
+	found := false
+	for _, d := range got.Devices {
+		if d.Device == "pa:default" {
+			found = d.DefaultInput && d.DefaultOutput && d.Inputs > 0 && d.Outputs > 0 && len(d.Rates) > 0 && d.API == "ALSA"
+		}
+	}
+	if !found {
+		t.Errorf("the rig's default card is not among %+v", got)
+	}
+
+	none := filepath.Join(t.TempDir(), "none.conf")
+	if err := os.WriteFile(none, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if got := list(append(os.Environ(), "ALSA_CONFIG_PATH="+none)); len(got.Devices) != 0 {
+		t.Errorf("devices where none is configured: %+v", got)
+	}
+	cmd := exec.CommandContext(t.Context(), program, "send", "--device", "pa:nobody", "--rate", "48000", "/proc/self/cmdline")
+	cmd.Env = append(os.Environ(), "ALSA_CONFIG_PATH="+none)
+	out, err := cmd.CombinedOutput()
+	if exit := new(exec.ExitError); !errors.As(err, &exit) || bytes.Count(out, []byte("\n")) != 1 ||
+		!bytes.Contains(out, []byte("no such sound device")) && !bytes.Contains(out, []byte("Assertion")) { // Debian's PortAudio 19.6
+		t.Errorf("sending to a device that is not there: %v, %q", err, out)
+	}
+}
