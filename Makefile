@@ -30,7 +30,7 @@ demo-light: ## the same over light: two emulated boards that run the real firmwa
 
 light-figures: ## the figures of docs/light.md, in the boards' own time: minutes
 	@.ci/setup test
-	LIGHTSONG_FIGURES=all go test -count=1 -timeout 60m -v -run LightFigures ./cmd/lightsong
+	LIGHTSONG_FIGURES=all go test -tags figures -count=1 -timeout 60m -v -run LightFigures ./cmd/lightsong
 	go test -run '^$$' -bench Codes -benchtime 1x ./modem/line
 
 firmware: ## build the boards' image and renew the one that the program carries
@@ -47,6 +47,7 @@ test: ## set up and run every test
 	@.ci/setup test
 	CGO_ENABLED=0 go build ./...
 	go vet ./...
+	go vet -tags netnslong,audio,figures ./...
 	@bash -o pipefail -c 'go test -json -timeout 30m -parallel 8 ./... | go run ./.ci/tests .ci/expected-skips'
 
 race: ## the tests of everything concurrent under the race detector, but for those that spawn daemons which keep the kernel's time

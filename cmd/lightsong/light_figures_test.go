@@ -1,0 +1,79 @@
+//go:build figures
+
+package main
+
+import (
+	"context"
+	"errors"
+	"os"
+	"sync"
+	"testing"
+	"time"
+
+	"lightsong/firmware/emu"
+)
+
+// spoilers are what light has to live with.
+var spoilers = []struct {
+	name  string
+	spoil func(ctx context.Context, b *beam) // runs until ctx ends
+}{
+	{name: "1e-3 of the chips wrong", spoil: chipErrors(1e-3)},
+	{name: "1e-2 of the chips wrong", spoil: chipErrors(1e-2)},
+	{name: "a hand in the beam for 100 ms each second", spoil: hand},
+}
+
+func chipErrors(share float64) func(context.Context, *beam) {
+	return func(_ context.Context, b *beam) {
+		for i := range b.hosts {
+			b.lines.Do(func(r *emu.Rig) error { return r.Glitches(i, share) })
+		}
+	}
+}
+
+func hand(ctx context.Context, b *beam) {
+	for ctx.Err() == nil {
+		for _, gain := range []float64{0, 1} {
+			b.lines.Do(func(r *emu.Rig) error { return errors.Join(r.Gain(0, 1, gain), r.Gain(1, 0, gain)) })
+			if gain == 0 {
+				time.Sleep(100 * time.Millisecond)
+			} else {
+				time.Sleep(900 * time.Millisecond)
+			}
+		}
+	}
+}
+
+// figureRates are the sets of chip rates of the figures: LIGHTSONG_FIGURES=1 is
+// the highest rate alone, anything else the default too.
+func figureRates() []int {
+	if os.Getenv("LIGHTSONG_FIGURES") == "1" {
+		return []int{1}
+	}
+	return []int{1, 0}
+}
+
+// The figures of docs/light.md, in the boards' time: `make light-figures`.
+func TestLightFigures(t *testing.T) {
+	beams := emu.Config{PPM: []float64{0, 20000}, Jitter: 50, Seed: 1}
+	for _, rates := range figureRates() {
+		clean := 0.0
+		onBeam(t, beams, rates, func(_ context.Context, b *beam) {
+			clean = b.goodput(5*time.Second, 20*time.Second)
+			b.hosts[0].send(0, 0)
+			time.Sleep(drained)
+			t.Logf("chip rates %#x: UDP one way %.1f kb/s; ping of 84 octets %v", rates, clean/1e3, b.ping(30))
+		})
+		for _, s := range spoilers {
+			onBeam(t, beams, rates, func(ctx context.Context, b *beam) {
+				ctx, stop := context.WithCancel(ctx)
+				var group sync.WaitGroup
+				group.Go(func() { s.spoil(ctx, b) })
+				got := b.goodput(6*time.Second, 20*time.Second)
+				t.Logf("chip rates %#x, %s: %.1f kb/s, %.2f of clean", rates, s.name, got/1e3, got/clean)
+				stop()
+				group.Wait()
+			})
+		}
+	}
+}
