@@ -35,6 +35,9 @@ const (
 	stuckAfter   = 10 * time.Second // carrier without a burst: a tone, not a station
 	longestBurst = 10 * time.Minute // what an announcement may say
 	failedPause  = time.Second      // after a burst that the PHY could not send
+
+	maxTurnaround = 2 * time.Second  // more is no property of a medium
+	shortestOver  = 30 * time.Second // turnarounds are measured over
 )
 
 // access is the state of medium access.
@@ -73,6 +76,7 @@ type question struct {
 	id       uint8
 	asked    time.Time
 	answerBy time.Time
+	latest   time.Time // full duplex: answerBy at most, however long the peer's bursts are
 }
 
 func (e *Engine) startAccess(now time.Time) {
@@ -80,11 +84,11 @@ func (e *Engine) startAccess(now time.Time) {
 	e.access.backoff = e.drawBackoff(now)
 }
 
-func (e *Engine) slot() time.Duration { return max(minSlot, e.cfg.Caps.Turnaround) }
+func (e *Engine) slot() time.Duration { return max(minSlot, e.turnaround()) }
 
 // ifs is how long the medium must have been free before back-off counts: longer
 // than the gap before an answer.
-func (e *Engine) ifs() time.Duration { return hostTurn + e.cfg.Caps.Turnaround + slack }
+func (e *Engine) ifs() time.Duration { return hostTurn + e.turnaround() + slack }
 
 func (e *Engine) drawBackoff(now time.Time) time.Duration {
 	if e.cfg.Caps.FullDuplex {
@@ -177,12 +181,30 @@ func (e *Engine) accessTick(now time.Time) {
 	}
 	if e.cfg.Caps.FullDuplex {
 		for _, p := range e.peers {
-			if p.question.open && !now.Before(p.question.answerBy) {
+			if p.question.open && !now.Before(p.question.answerBy) && !e.ridesOn(now, p) {
 				e.silence(now, p)
 			}
 		}
 	}
 	e.sense(now)
+}
+
+// ridesOn tells whether the answer of p may still come, because a burst is under
+// way: on a full-duplex medium it is in that one or rides on the one behind it.
+func (e *Engine) ridesOn(now time.Time, p *peer) bool {
+	a, q := &e.access, &p.question
+	at := now
+	switch {
+	case now.Before(a.announced):
+		at = a.announced
+	case !a.busy || a.ignored:
+		return false
+	}
+	q.answerBy = at.Add(hostTurn + slack)
+	if q.answerBy.After(q.latest) {
+		q.answerBy = q.latest
+	}
+	return now.Before(q.answerBy)
 }
 
 // stuckAt is when carrier that goes on is no longer believed.
@@ -234,7 +256,7 @@ func (e *Engine) burstOver(now time.Time) { e.access.lastBurst, e.access.announc
 func (e *Engine) burstMissed(now time.Time) {
 	e.burstOver(now)
 	e.access.rival = now
-	e.reserved(now, e.cfg.Caps.Turnaround+hostTurn+slack)
+	e.reserved(now, e.turnaround()+hostTurn+slack)
 }
 
 // reserved notes that the medium belongs to others for d.
@@ -273,7 +295,11 @@ func (e *Engine) answered(now time.Time, p *peer, c *control, airtime time.Durat
 	}
 	q.open = false
 	p.poll, p.silent, p.holdOff = false, 0, time.Time{}
-	p.measure(max(0, now.Sub(q.asked)-airtime))
+	gap := max(0, now.Sub(q.asked)-airtime)
+	p.measure(gap)
+	if !e.cfg.Caps.FullDuplex { // there it contains what the peer was sending
+		p.gaps.note(now, gap)
+	}
 	a.window = minWindow
 	if a.asked == p {
 		a.asked = nil
@@ -291,6 +317,48 @@ func (e *Engine) answered(now time.Time, p *peer, c *control, airtime time.Durat
 	e.sense(now)
 }
 
+// turnaround is that of the PHY, or what answers take where that is more: a peer's
+// buffers may be longer than ours, and those of a sound server far away are known
+// to nobody. It is never less than the PHY's: so long carrier sense is blind.
+func (e *Engine) turnaround() time.Duration {
+	longest := e.told
+	if !e.cfg.Caps.FullDuplex {
+		for _, p := range e.peers {
+			if p.live() {
+				longest = max(longest, min(p.gaps.least()-hostTurn, maxTurnaround))
+			}
+		}
+	}
+	return longest
+}
+
+// retimed takes a turnaround that the PHY has found to be another.
+func (e *Engine) retimed(d time.Duration) { e.told = max(0, min(d, maxTurnaround)) }
+
+// shortest is the least of what was measured lately: in this period and in the one
+// before. What else there is on top, a host's answer or a busy machine, is no
+// property of the medium.
+type shortest struct {
+	now, before time.Duration // 0: nothing was measured
+	until       time.Time     // of this period
+}
+
+func (s *shortest) note(now time.Time, d time.Duration) {
+	d = max(1, d)
+	if !now.Before(s.until) {
+		s.before, s.now, s.until = s.now, d, now.Add(shortestOver)
+	}
+	s.now = min(s.now, d)
+}
+
+// least is 0 when nothing was measured.
+func (s *shortest) least() time.Duration {
+	if s.before == 0 {
+		return s.now
+	}
+	return min(s.now, s.before)
+}
+
 // measure takes the time from a burst's end to its answer's begin (RFC 6298 §2).
 func (p *peer) measure(d time.Duration) {
 	if p.rtt == 0 {
@@ -303,21 +371,22 @@ func (p *peer) measure(d time.Duration) {
 
 // ask opens the question for what p has heard, from now on.
 func (e *Engine) ask(now time.Time, p *peer, id uint8) {
-	rto := e.cfg.Caps.Turnaround + hostTurn
+	rto := e.turnaround() + hostTurn
 	if p.rtt == 0 {
 		rto += firstRTO
 	} else {
 		rto = max(rto+minRTO, p.rtt+4*p.rttVar)
 	}
-	if e.cfg.Caps.FullDuplex {
-		rto += e.cfg.MaxBurst // the answer rides on the burst behind the one that is being sent
-	}
-	rto = min(rto<<min(p.silent, 4), maxRTO)
 	mode := 0
 	if i, ok := p.rx.want(e.modes); ok {
 		mode = i
 	}
-	p.question = question{open: true, id: id, asked: now, answerBy: now.Add(rto + e.answerAirtime(mode))}
+	answer := e.answerAirtime(mode)
+	rto = min(rto<<min(p.silent, 4), maxRTO)
+	p.question = question{open: true, id: id, asked: now, answerBy: now.Add(rto + answer)}
+	// On a full-duplex medium the answer rides on the burst behind the one that the
+	// peer is sending.
+	p.question.latest = p.question.answerBy.Add(2 * max(e.cfg.MaxBurst/historySize, 2*answer))
 }
 
 // silence ends the wait for an answer that did not come.
@@ -335,6 +404,9 @@ func (e *Engine) silence(now time.Time, p *peer) {
 	e.fallSilent(p)
 	wait := min(e.slot()<<min(p.silent, 10), maxHoldOff)
 	p.holdOff = now.Add(wait/2 + time.Duration(e.random.Int64N(int64(wait/2)+1)))
+	if e.cfg.Caps.FullDuplex && p.silent < silentBursts {
+		p.holdOff = now // nobody was in the way
+	}
 	var airtime time.Duration
 	for _, b := range p.outstanding {
 		airtime += b.airtime

@@ -63,6 +63,7 @@ type Engine struct {
 	rxSize  int // octets of packets received in part
 
 	access   access
+	told     time.Duration // by the PHY: its turnaround
 	beacons  beacons
 	maintain time.Time
 
@@ -97,6 +98,7 @@ func New(cfg Config, now time.Time) (*Engine, error) {
 		learned:  map[netip.Addr]learned{},
 		codes:    map[[2]int]reedsolomon.Encoder{},
 		maintain: now.Add(maintenance),
+		told:     cfg.Caps.Turnaround,
 	}
 	if e.address == 0 {
 		e.address = e.drawAddress()
@@ -176,6 +178,7 @@ func (e *Engine) Up() bool {
 func (e *Engine) Stats() Stats {
 	s := e.stats
 	s.Station, s.Address, s.Epoch, s.Up = e.cfg.Name, e.address, e.cfg.Epoch, e.Up()
+	s.Turnaround = e.turnaround()
 	s.Queue.Packets, s.Queue.Octets = e.queued.Packets, e.queued.Octets
 	s.Headers.addCompressor(e.all.headers)
 	s.Peers = make([]PeerStats, 0, len(e.peers))

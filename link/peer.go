@@ -61,6 +61,7 @@ type peer struct {
 	rx    reception
 
 	rtt, rttVar time.Duration
+	gaps        shortest  // half duplex: from a burst's end to its answer's begin
 	stats       PeerStats // the counters only
 }
 

@@ -326,7 +326,7 @@ func (e *Engine) mayHurry(now time.Time, p *peer, mode, control int) bool {
 	}
 	took := e.airtime(mode, control, 1, min(few, e.modes[mode].FrameOctets))
 	if !e.cfg.Caps.FullDuplex {
-		took += 2*e.cfg.Caps.Turnaround + e.answerAirtime(mode)
+		took += 2*e.turnaround() + e.answerAirtime(mode)
 	}
 	if now.Sub(p.hurried) < hurryShare*took {
 		return false

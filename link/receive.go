@@ -251,6 +251,8 @@ func (e *Engine) HandleEvent(now time.Time, ev *phy.Event) {
 		e.burstMissed(now)
 	case phy.Lost:
 		e.stats.Hostile.Lost += uint64(max(0, ev.Samples))
+	case phy.Retimed:
+		e.retimed(ev.Until)
 	case phy.Received:
 		e.received(now, ev)
 	}

@@ -93,7 +93,7 @@ func (e *Engine) budget(now time.Time, p *peer, mode, control int) time.Duration
 	if e.cfg.Caps.FullDuplex {
 		budget /= historySize // several are on their way at once
 	} else {
-		cost += 2*e.cfg.Caps.Turnaround + e.answerAirtime(mode)
+		cost += 2*e.turnaround() + e.answerAirtime(mode)
 	}
 	if e.cfg.Queue != FIFO && !p.interactive.IsZero() && now.Sub(p.interactive) < interactiveFor {
 		budget = min(budget, max(leastBurst, interactiveCosts*cost))
@@ -407,7 +407,7 @@ func (e *Engine) buildUnicast(now time.Time, p *peer, answer, talk, ask bool, ds
 	if wanted {
 		c.flags |= flagWanted
 		if !e.cfg.Caps.FullDuplex {
-			c.nav = toNAV(hostTurn + e.cfg.Caps.Turnaround + e.answerAirtime(mode) + slack)
+			c.nav = toNAV(hostTurn + e.turnaround() + e.answerAirtime(mode) + slack)
 		}
 	}
 	p.nextID++

@@ -13,6 +13,9 @@ type Stats struct {
 	Address uint16 `json:"address"`
 	Epoch   uint16 `json:"epoch"`
 	Up      bool   `json:"up"`
+	// Turnaround is what medium access counts with: as the PHY says or as answers
+	// have shown, whichever is longer.
+	Turnaround time.Duration `json:"turnaround_ns"`
 
 	Bursts  BurstStats   `json:"bursts"`
 	Frames  FrameStats   `json:"frames"`

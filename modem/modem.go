@@ -12,8 +12,8 @@
 // numerology it is sent. The header (fixed size, strongest code) names the MCS,
 // the number and length of the frames and the length of the control block. The
 // control block belongs to the link (addresses, acknowledgements) and is coded
-// as strongly as the header. Every frame is one codeword with a check of its
-// own.
+// as strongly as the header, or together with a single short frame and read or
+// lost with it. Every other frame is one codeword with a check of its own.
 package modem
 
 import "errors"
@@ -48,8 +48,9 @@ type Burst struct {
 	MCS MCS
 
 	// Control is the link's own block, at most MaxControlOctets, coded as
-	// strongly as the header and protected by its own 32-bit check. It may be
-	// empty. In a received burst nil means that it failed its check, an empty
+	// strongly as the header and protected by its own 32-bit check; in a short
+	// burst a modem may code it in the burst's mode, together with the only frame,
+	// if there is one. It may be empty. In a received burst nil means that it failed its check, an empty
 	// non-nil slice that none was sent.
 	Control []byte
 

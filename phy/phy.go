@@ -41,12 +41,13 @@ const (
 	Received                       // a burst is over; Burst holds what came of it
 	Missed                         // a burst was there, but its header could not be read
 	Lost                           // Samples samples or edges were lost by the device
+	Retimed                        // Caps' Turnaround is another from now on: Until
 )
 
 // Event is what a station heard.
 type Event struct {
 	Kind  EventKind
-	Until time.Duration // Announced: time from now to the burst's end
+	Until time.Duration // Announced: time from now to the burst's end; Retimed: the turnaround
 	// Burst is set for Received; frames that failed their check are nil, and
 	// the slices belong to the caller of Receive. For Announced only its MCS is.
 	Burst   Burst
@@ -54,7 +55,9 @@ type Event struct {
 	Samples int64 // Lost: how many
 }
 
-// Caps says what a PHY can do. It does not change while the PHY is open.
+// Caps says what a PHY can do. It does not change while the PHY is open, but for
+// the turnaround: a device may be replaced by another, or be measured. Retimed
+// tells of that.
 type Caps struct {
 	Modes      []Mode        // by MCS, the most robust first
 	FullDuplex bool          // it hears while it sends
@@ -67,7 +70,8 @@ type Caps struct {
 // same time from two goroutines, each from one only.
 type PHY interface {
 	// Transmit sends the burst and returns when its last sample or edge has
-	// left. A half-duplex PHY does not hear its own burst.
+	// left; on a full-duplex medium, as soon as the next burst can be sent to
+	// follow without a gap. A half-duplex PHY does not hear its own burst.
 	Transmit(ctx context.Context, b *Burst) error
 	// Receive waits for the next event and writes it to ev.
 	Receive(ctx context.Context, ev *Event) error

@@ -3,8 +3,10 @@ package main
 import (
 	"context"
 	"encoding/binary"
+	"flag"
 	"fmt"
 	"net/netip"
+	"os"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -13,6 +15,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"lightsong/link"
+	"lightsong/phy"
 	"lightsong/phy/audio"
 	"lightsong/sims"
 )
@@ -130,6 +133,54 @@ func (h *loadHost) WritePacket(p []byte) error {
 // SetCarrier implements link.Host.
 func (h *loadHost) SetCarrier(bool) error { return nil }
 
+var traced = flag.Bool("bursts", false, "benchmarks of the link: log every burst and what was heard of it")
+
+// tracer is a PHY that logs what passes.
+type tracer struct {
+	*audio.PHY
+	name  string
+	start time.Time
+}
+
+func (t *tracer) log(format string, args ...any) {
+	fmt.Fprintf(os.Stderr, "%9.1f ms %s "+format+"\n", append([]any{float64(time.Since(t.start).Microseconds()) / 1000, t.name}, args...)...)
+}
+
+// burst says what a burst is, by its control block (docs/wire-link.md).
+func (t *tracer) burst(b *phy.Burst) string {
+	octets, got := 0, 0
+	for _, f := range b.Frames {
+		if f != nil {
+			octets = len(f)
+			got++
+		}
+	}
+	if len(b.Control) < 9 {
+		return fmt.Sprintf("mode %d, %d of %d frames of %d, control %x", b.MCS, got, len(b.Frames), octets, b.Control)
+	}
+	return fmt.Sprintf("mode %d, %d of %d frames of %d, control %d: kind %x, flags %02x, number %d", b.MCS, got, len(b.Frames), octets, len(b.Control),
+		b.Control[0], b.Control[8], b.Control[7])
+}
+
+func (t *tracer) Transmit(ctx context.Context, b *phy.Burst) error {
+	t.log("sends %v: %s", t.Airtime(b), t.burst(b))
+	err := t.PHY.Transmit(ctx, b)
+	t.log("has sent")
+	return err
+}
+
+func (t *tracer) Receive(ctx context.Context, ev *phy.Event) error {
+	err := t.PHY.Receive(ctx, ev)
+	switch {
+	case err != nil:
+	case ev.Kind == phy.Received:
+		t.log("heard at %.1f dB %s", ev.Quality.SNR, t.burst(&ev.Burst))
+	default:
+		t.log("%s %v", [...]string{phy.Busy: "busy", phy.Idle: "idle", phy.Announced: "announced", phy.Missed: "missed", phy.Lost: "lost"}[ev.Kind], ev.Until)
+	}
+	return err
+}
+
 // linked runs stations with their load, each for the next one, on a simulated
 // medium, every sample of it.
 func linked(tb *testing.B, profile string, air sims.AirConfig, simulated time.Duration, hosts []*loadHost) {
@@ -164,7 +215,11 @@ func linked(tb *testing.B, profile string, air sims.AirConfig, simulated time.Du
 			h.from, h.to, h.start = addr(i), addr(i+1), time.Now()
 			h.echo, h.sentAt = make(chan []byte, 64), map[uint32]time.Time{}
 			h.askAt = time.Now().Add(8 * time.Second)
-			group.Go(func() error { return link.Run(ctx, e, p, h, nil) })
+			var medium phy.PHY = p
+			if *traced {
+				medium = &tracer{PHY: p, name: name, start: time.Now()}
+			}
+			group.Go(func() error { return link.Run(ctx, e, medium, h, nil) })
 		}
 		group.Go(func() error {
 			if err := a.Run(ctx); ctx.Err() == nil {

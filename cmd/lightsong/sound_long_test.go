@@ -318,8 +318,9 @@ func counts(t *testing.T, d *demo) {
 		for _, p := range status.Link.Peers {
 			mcs = int(p.MCSOut)
 		}
-		t.Logf("%s: MCS %d, bursts %+v, frames %+v, %d samples lost, %d times taken for busy too long", s.name, mcs,
-			status.Link.Bursts, status.Link.Frames, status.Link.Hostile.Lost, status.Link.Hostile.StuckBusy)
+		t.Logf("%s: MCS %d, bursts %+v, frames %+v, %d samples lost, %d bursts split, %d times taken for busy too long, latency %.0f ms, turnaround %v",
+			s.name, mcs, status.Link.Bursts, status.Link.Frames, status.Link.Hostile.Lost, status.Split, status.Link.Hostile.StuckBusy,
+			status.LatencyMS, status.Link.Turnaround)
 	}
 }
 

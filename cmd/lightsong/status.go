@@ -22,7 +22,9 @@ type Status struct {
 	Medium    bool       `json:"medium"`          // the device is open
 	Opened    int        `json:"opened"`          // how many times it was
 	Fault     string     `json:"fault,omitempty"` // why it was closed the last time
-	LatencyMS float64    `json:"latency_ms"`      // of sound, from playing to hearing, as the device says or the configuration
+	LatencyMS float64    `json:"latency_ms"`      // of sound, from playing to hearing: as measured, or as the configuration or the device says
+	Measured  bool       `json:"latency_measured"`
+	Split     int64      `json:"split_bursts"` // by a sound card that ran out of samples in the middle
 	Link      link.Stats `json:"link"`
 }
 
@@ -42,8 +44,12 @@ func statusOf(ctx context.Context, c *upConfig, state *carrying) Status {
 		s.Medium, s.Opened, fault = board.State()
 	} else if stream := state.stream.Load(); stream != nil {
 		s.Medium, s.Opened, fault = stream.State()
-		in, out := stream.Latency()
-		s.LatencyMS = float64(in+out) / float64(time.Millisecond)
+		if p := state.sound.Load(); p != nil {
+			var in, out time.Duration
+			in, out, s.Measured = p.Latency()
+			s.LatencyMS = float64(in+out) / float64(time.Millisecond)
+		}
+		_, s.Split = stream.Counts()
 	}
 	if fault != nil {
 		s.Fault = fault.Error()

@@ -257,6 +257,7 @@ func up(ctx context.Context, c *upConfig, log *slog.Logger) (err error) {
 type carrying struct {
 	runner atomic.Pointer[link.Runner]
 	stream atomic.Pointer[audio.Reopening]
+	sound  atomic.Pointer[audio.PHY]
 	board  atomic.Pointer[led.PHY]
 }
 
@@ -287,6 +288,7 @@ func carry(ctx context.Context, c *upConfig, host link.Host, state *carrying, lo
 	p := audio.New(audio.Config{
 		Modem: m, Stream: stream, FullDuplex: c.Audio.Duplex == "full", GainDB: c.Audio.LevelDBFS - usualLevel,
 	})
+	state.sound.Store(p)
 	defer func() { err = errors.Join(err, p.Close()) }()
 	// A Read that is blocked in the medium ends only by this.
 	defer context.AfterFunc(ctx, func() { p.Close() })()

@@ -21,34 +21,52 @@ import (
 // blockShape is the length of a block and of the silence before it, in samples at
 // the base rate.
 type blockShape struct {
-	n, gap int
-	least  float64 // bits a carrier, of the modes that it is for
+	n, gap      int
+	least, most float64 // bits a carrier, of the modes that it is for; most 0: any
+}
+
+// fits tells whether the shape is for modes of so many bits a carrier.
+func (b *blockShape) fits(density float64) bool {
+	return density >= b.least && (b.most == 0 || density <= b.most)
+}
+
+// jointMost is the most octets of a frame that is coded together with the control
+// block. Of longer ones it is worth knowing whose they were when they are lost.
+const jointMost = 256
+
+// A short burst is lost whole or not at all, so a control block of its own would
+// help nobody, and at the strength of a header it is longer than the frame.
+func (p *plan) isJoint() bool {
+	return p.control > 0 && p.frames <= 1 && p.octets <= jointMost
 }
 
 // block fits the burst into the shortest block that holds it, instead of what the
 // plan was until now, if that is over sooner.
 func (p *plan) block(prof *profile, s scale) {
-	if len(prof.blocks) == 0 || float64(p.mode.bits)*p.mode.rate < prof.blockLeast {
+	density := float64(p.mode.bits) * p.mode.rate
+	if len(prof.blocks) == 0 || density < prof.blockLeast {
 		return
 	}
 	c := &prof.classes[prof.blockClass]
 	q := *p
 	q.class, q.classIndex, q.pilots = c, prof.blockClass, prof.blockPilots
 	control := 0
-	if p.control > 0 {
+	if q.joint = p.isJoint(); q.joint {
+		q.units, q.unitOctets = 1, p.control+p.octets
+	} else if p.control > 0 {
 		control = int(math.Ceil(controlShare * float64(c.coded) / headerBits * float64(4*(p.control+controlCheck))))
 	}
 	words, net, wanted := 0, 0, 0
-	if p.frames > 0 {
-		bits := 8 * (q.octets + frameCheck)
+	if q.units > 0 {
+		bits := 8 * (q.unitOctets + frameCheck)
 		q.shaping, q.dense = shaping{}, 0
 		q.words = (bits + maxWordBits - 1) / maxWordBits
 		net = (bits + q.words - 1) / q.words
-		words = q.words * q.frames
+		words = q.words * q.units
 		wanted = words * int(math.Ceil(float64(net)/q.mode.rate/float64(q.mode.bits)))
 	}
 	for _, b := range prof.blocks {
-		if float64(p.mode.bits)*p.mode.rate < b.least {
+		if !b.fits(density) {
 			continue
 		}
 		q.setBlock(s, b)
@@ -115,7 +133,7 @@ func (w *blockWalk) at(j int) (kind, number int) {
 	switch {
 	case thing < head:
 		return blockHead, thing
-	case thing < head+p.cells*p.words*p.frames:
+	case thing < head+p.cells*p.words*p.units:
 		return blockCell, thing - head
 	}
 	return blockKnown, j
@@ -172,6 +190,41 @@ type blockReader struct {
 	noise   float64 // variance on a carrier
 	sounded float64 // information on each tap from carriers that are no pilots
 	ringing int     // internal samples behind the burst that help
+	heeds   int     // of them, those that this look has
+	last    bool    // no look follows
+}
+
+// Answers wait for what is read. What rings on behind a short block is often not
+// needed, so the reader looks at it early, and again when more has been heard:
+// so many internal samples at the base rate behind the burst, then at the last.
+var looks = [...]int{0, 480, 1200}
+
+// longestLook is the longest block, in samples at the base rate, that is looked at
+// more than once.
+const longestLook = 4096
+
+// waits is how many device samples behind the burst a look takes place, and
+// whether it is the last one.
+func (r *receiver) waits(look int) (samples int64, last bool) {
+	if !r.plan.isBlock {
+		return 0, true
+	}
+	b := r.blocks
+	b.heeds, b.last = b.ringing, true
+	if look < len(looks) && r.plan.body.n <= longestLook*r.scale.times && looks[look]*r.scale.times < b.ringing {
+		b.heeds, b.last = looks[look]*r.scale.times, false
+	}
+	return int64(math.Ceil(float64(b.heeds) * r.scale.ratio)), b.last
+}
+
+// whole tells whether everything in a burst passed its check.
+func whole(b *modem.Burst) bool {
+	for _, f := range b.Frames {
+		if f == nil {
+			return false
+		}
+	}
+	return b.Control != nil
 }
 
 // attempt is a burst's supposed start in the stream and its gap.
@@ -622,9 +675,12 @@ func (b *blockReader) readBurst(x []float32, origin int64) *modem.Burst {
 	r, p := b.receiver, &b.plan
 	r.change, r.pursued = change{}, false
 	b.openBody(x, origin)
-	if p.frames > 0 {
+	if p.units > 0 {
 		r.roomForFrames()
-		const passes = 6
+		passes := 6
+		if !b.last {
+			passes = 2
+		}
 		for pass := range passes {
 			b.cellLLRs()
 			if left := r.decodeFrames(); left == 0 || pass == passes-1 {
@@ -645,7 +701,7 @@ func (b *blockReader) openBody(x []float32, origin int64) {
 	b.x, b.origin = x, origin
 	r.store = r.store[:0]
 	r.burst = modem.Burst{MCS: modem.MCS(p.mcs)}
-	b.resample(b.ringing)
+	b.resample(b.heeds)
 	r.coder.info = headerInfo(r.coder.info, p)
 	r.coder.head = r.coder.header.encode(r.coder.head[:0], r.coder.info)
 	for i := range r.coder.head {
@@ -653,7 +709,9 @@ func (b *blockReader) openBody(x []float32, origin int64) {
 	}
 	b.references(true)
 	b.iterate()
-	if p.control > 0 {
+	switch {
+	case p.joint:
+	case p.control > 0:
 		at, bits := p.controlBits()
 		r.llr = resize(r.llr, bits)
 		b.headLLRs(at/2, (at+bits)/2)
@@ -661,12 +719,12 @@ func (b *blockReader) openBody(x []float32, origin int64) {
 			b.references(true)
 			b.iterate()
 		}
-	} else {
+	default:
 		r.burst.Control = noControl
 	}
-	if p.frames > 0 {
+	if p.units > 0 {
 		r.coder.setPayload(p)
-		r.llr = resize(r.llr, p.e*p.words*p.frames)
+		r.llr = resize(r.llr, p.e*p.words*p.units)
 	}
 }
 

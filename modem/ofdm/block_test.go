@@ -12,45 +12,93 @@ import (
 // Every shape of block has each symbol of header, control block and payload on
 // exactly one carrier, and Samples is what the shape says.
 func TestBlockPlan(t *testing.T) {
-	s, _ := air.at(48000)
-	shapes := map[blockShape]bool{}
-	var p plan
-	for mcs := range air.modes {
-		for _, octets := range []int{1, 20, 64, 200, 400, 600, 1000, 1300, 1500, 1900} {
-			for _, control := range []int{0, 1, 40} {
-				for _, frames := range []int{0, 1, 2} {
-					if p.set(&air, s, mcs, frames, octets, control) != nil || !p.isBlock {
-						continue
-					}
-					shapes[p.shape] = true
-					if want := 1024 + p.shape.gap + p.shape.n + air.taper; p.samples != want {
-						t.Errorf("%+v: %d samples, want %d", p.shape, p.samples, want)
-					}
-					heads, cells := p.class.coded/2+p.controlCells, p.cells*p.words*p.frames
-					seen := [2][]int{make([]int, heads), make([]int, cells)}
-					w := p.walk()
-					for j := range p.body.carriers {
-						switch kind, i := w.at(j); kind {
-						case blockHead:
-							seen[0][i]++
-						case blockCell:
-							seen[1][i]++
+	for _, prof := range []*profile{&air, &cable} {
+		s, _ := prof.at(48000)
+		shapes := map[blockShape]bool{}
+		var p plan
+		for mcs := range prof.modes {
+			for _, octets := range []int{1, 20, 64, 100, 130, 200, 400, 600, 1000, 1300, 1500, 1900} {
+				for _, control := range []int{0, 1, 20, 40} {
+					for _, frames := range []int{0, 1, 2} {
+						if p.set(prof, s, mcs, frames, octets, control) != nil || !p.isBlock {
+							continue
 						}
-					}
-					for part, all := range seen {
-						for i, n := range all {
-							if n != 1 {
-								t.Fatalf("MCS %d, %d frames of %d, control %d: thing %d of part %d lies on %d carriers", mcs, frames, octets, control, i, part, n)
-							}
-						}
+						shapes[p.shape] = true
+						checkBlock(t, prof, &p)
 					}
 				}
 			}
 		}
+		for _, b := range prof.blocks {
+			if !shapes[b] {
+				t.Errorf("%s: no burst takes the shape %+v", prof.name, b)
+			}
+		}
 	}
-	for _, b := range air.blocks {
-		if !shapes[b] {
-			t.Errorf("no burst takes the shape %+v", b)
+}
+
+func checkBlock(t *testing.T, prof *profile, p *plan) {
+	t.Helper()
+	if want := prof.classes[prof.blockClass].chirp + p.shape.gap + p.shape.n + prof.taper; p.samples != want {
+		t.Errorf("%+v: %d samples, want %d", p.shape, p.samples, want)
+	}
+	if joint := p.control > 0 && p.frames <= 1 && p.octets <= 256; joint != p.joint || joint && (p.units != 1 || p.unitOctets != p.control+p.octets || p.controlCells != 0) {
+		t.Errorf("%d frames of %d octets, control %d: joint %v, %d units of %d", p.frames, p.octets, p.control, p.joint, p.units, p.unitOctets)
+	}
+	heads, cells := p.class.coded/2+p.controlCells, p.cells*p.words*p.units
+	seen := [2][]int{make([]int, heads), make([]int, cells)}
+	w := p.walk()
+	for j := range p.body.carriers {
+		switch kind, i := w.at(j); kind {
+		case blockHead:
+			seen[0][i]++
+		case blockCell:
+			seen[1][i]++
+		}
+	}
+	for part, all := range seen {
+		for i, n := range all {
+			if n != 1 {
+				t.Fatalf("MCS %d, %d frames of %d, control %d: thing %d of part %d lies on %d carriers", p.mcs, p.frames, p.octets, p.control, i, part, n)
+			}
+		}
+	}
+}
+
+// What the link sends alone comes through: an acknowledgement, and a ping with its
+// control block, over a lead at the SNR of its mode's table and 1 dB for a channel
+// known from a chirp, in rooms at the SNR that a mode two steps denser would want.
+func TestJointBlocks(t *testing.T) {
+	const seed, bursts = 5, 12
+	for _, c := range []struct {
+		profile string
+		mcs     int
+		over    float64 // dB over the table
+		path    path
+	}{
+		{"cable", 16, 1, path{ppm: 100, highHz: 20}},
+		{"cable", 19, 1, path{ppm: -80, highHz: 20}},
+		{"cable", 23, 1, path{ppm: 40, highHz: 20, bits: 16}},
+		{"cable", 28, 1, path{ppm: 300, highHz: 20, bits: 16}},
+		{"cable", 22, 30, path{ppm: -300, highHz: 20, bits: 16, offset: 0.05, flip: true}},
+		{"air", 16, 1, path{ppm: 60}},
+		{"air", 19, 1, path{ppm: -60}},
+		{"air", 20, 14, path{ppm: 60, roomFor: roomOf(0.3, 3, 48000)}},
+		{"air", 18, 14, path{ppm: 60, roomFor: roomOf(0.5, -3, 48000)}},
+		{"air", 23, 14, path{ppm: 60, roomFor: roomOf(0.3, 3, 48000)}},
+	} {
+		for _, burst := range [][2]int{{0, 0}, {1, 30}, {1, 75}} {
+			s := newStation(t, c.profile, 48000)
+			at := c.path
+			at.snr = s.mod.prof.modes[c.mcs].snr + c.over
+			o := s.send(t, at, c.mcs, bursts, burst[0], burst[1], 22, rand.New(rand.NewPCG(seed, uint64(c.mcs))))
+			if !s.mod.plan.joint {
+				t.Fatalf("%s MCS %d, %v: not coded jointly", c.profile, c.mcs, burst)
+			}
+			if o.control < bursts-1 || o.delivered < o.frames-1 {
+				t.Errorf("%s MCS %d at %.2f dB, %d octets: %d headers, %d control blocks of %d, %d of %d frames (seed %d)",
+					c.profile, c.mcs, at.snr, burst[1], o.announced, o.control, bursts, o.delivered, o.frames, seed)
+			}
 		}
 	}
 }

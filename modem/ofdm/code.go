@@ -16,6 +16,7 @@ type coder struct {
 
 	info    []byte
 	octets  []byte
+	both    []byte   // control block and frame
 	head    []byte   // coded bits of header and control in the order of their places
 	body    []byte   // coded bits of the payload, cell after cell, scrambled
 	current struct { // what payload is set to
@@ -159,7 +160,7 @@ func (c *coder) encodeHead(p *plan, b *modem.Burst) {
 	c.info = headerInfo(c.info, p)
 	c.header.set(p.class.coded)
 	c.head = c.header.encode(c.head[:0], c.info)
-	if _, bits := p.controlBits(); bits > 0 {
+	if _, bits := p.controlBits(); bits > 0 && p.control > 0 {
 		c.octets = append(c.octets[:0], b.Control...)
 		c.octets = appendCheck(c.octets)
 		c.info = unpack(c.info[:0], c.octets)
@@ -256,9 +257,8 @@ func (c *coder) bodyQAM(p *plan) *qam {
 	return c.qam(p.mode.bits)
 }
 
-// frameInfo fills info with the information bits of the codewords of frame f:
-// the frame's octets and check, of shaped modes with the labels that stand for
-// them.
+// frameInfo fills info with the information bits of the codewords of unit f: its
+// octets and check, of shaped modes with the labels that stand for them.
 func (c *coder) frameInfo(info []byte, p *plan, f int, octets []byte) {
 	c.octets = appendCheck(append(c.octets[:0], octets...))
 	c.bits = unpack(c.bits[:0], c.octets)
@@ -343,13 +343,25 @@ func (c *coder) unshape(data []byte, p *plan, w int, word []byte) (ok bool) {
 	return true
 }
 
-// encodeBody makes the coded bits of all frames.
+// unit is what is coded as number f.
+func (c *coder) unit(p *plan, b *modem.Burst, f int) []byte {
+	if !p.joint {
+		return b.Frames[f]
+	}
+	c.both = append(c.both[:0], b.Control...)
+	for _, f := range b.Frames {
+		c.both = append(c.both, f...)
+	}
+	return c.both
+}
+
+// encodeBody makes the coded bits of all units.
 func (c *coder) encodeBody(p *plan, b *modem.Burst) {
 	c.setPayload(p)
 	c.body = c.body[:0]
 	c.info = resize(c.info, p.words*p.k)
-	for f, octets := range b.Frames {
-		c.frameInfo(c.info, p, f, octets)
+	for f := range p.units {
+		c.frameInfo(c.info, p, f, c.unit(p, b, f))
 		for w := range p.words {
 			c.body = c.payload.Encode(c.body, c.info[w*p.k:][:p.k], 0)
 		}

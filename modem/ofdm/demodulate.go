@@ -24,6 +24,7 @@ type Demodulator struct {
 	state  state
 	found  *finder
 	shape  int     // of the blocks that the burst may be, the next to try
+	look   int     // at the burst, the next
 	near   int64   // where found saw its chirp
 	start  float64 // of the burst
 	end    int64   // of it, when its header is known
@@ -200,7 +201,7 @@ func (d *Demodulator) readHeader(emit func(modem.Event)) bool {
 	clear(d.nils)
 	d.event = modem.Burst{MCS: modem.MCS(p.mcs), Frames: d.nils}
 	emit(d.told(modem.Announced, &d.event, &d.rx.headWay, p.head))
-	d.state = reading
+	d.state, d.look = reading, 0
 	return true
 }
 
@@ -221,13 +222,18 @@ func (d *Demodulator) readHead(class int) bool {
 }
 
 func (d *Demodulator) readBurst(emit func(modem.Event)) bool {
-	if d.end+d.rx.waits() > d.have() {
+	wait, last := d.rx.waits(d.look)
+	if d.end+wait > d.have() {
 		return false
 	}
 	if d.prof.pair {
 		d.rx.second = d.channel(1 - d.lead)
 	}
 	b := d.rx.readBurst(d.channel(d.lead), d.origin)
+	if !last && !whole(b) {
+		d.look++
+		return true
+	}
 	p := &d.rx.plan
 	if p.frames > 0 {
 		emit(d.told(modem.Received, b, &d.rx.bodyWay, p.body))

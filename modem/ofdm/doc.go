@@ -44,7 +44,8 @@
 // Echoes that outlast everything are the business of three files. block.go lays
 // out, sends and reads block bursts: the impulse response from the chirp's echoes
 // in the silence and the pilots, the block's own echoes folded back from behind
-// it. joint.go fits impulse responses: conjugate gradients under the prior of an
+// it; of the shortest, that answers wait for, more is heard only when what is
+// there was not enough. joint.go fits impulse responses: conjugate gradients under the prior of an
 // exponential decay, from chirp and carriers at once. long.go reads long symbols
 // in passes, and takes what is believed of the burst out of the echoes beyond the
 // prefix; a channel without such echoes is done after the first pass.

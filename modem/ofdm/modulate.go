@@ -147,7 +147,7 @@ func (m *Modulator) AppendBurst(dst []float32, b *modem.Burst) ([]float32, error
 // and head.
 func (m *Modulator) appendBody(dst []float32, b *modem.Burst, level float32) []float32 {
 	p := &m.plan
-	if p.frames > 0 {
+	if p.units > 0 {
 		m.coder.encodeBody(p, b)
 	}
 	if p.isBlock {

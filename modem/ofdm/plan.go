@@ -26,6 +26,11 @@ type plan struct {
 
 	frames, octets, control int
 
+	// What is coded as one, with one check: a frame; in a short block burst (joint)
+	// the control block and the frame, if there is one, behind it.
+	units, unitOctets int
+	joint             bool
+
 	head       geometry
 	headAt     int // first sample of the first head symbol
 	headCount  int // symbols, training included
@@ -40,7 +45,7 @@ type plan struct {
 	pilots    int // one carrier in so many
 	streams   int // each with its own body; the head is the same on all channels
 
-	words  int // codewords per frame
+	words  int // codewords per unit
 	net    int // data bits of a codeword, check included
 	k      int // information bits of its code: with shaping more than net
 	e      int // coded bits of a codeword
@@ -95,7 +100,8 @@ func (p *plan) set(prof *profile, s scale, mcs, frames, octets, control int) err
 	}
 	m := &prof.modes[mcs]
 	c := &prof.classes[m.class]
-	*p = plan{mode: m, class: c, mcs: mcs, classIndex: m.class, frames: frames, octets: octets, control: control, pilots: prof.pilots, streams: prof.channels()}
+	*p = plan{mode: m, class: c, mcs: mcs, classIndex: m.class, frames: frames, octets: octets, control: control,
+		units: frames, unitOctets: octets, pilots: prof.pilots, streams: prof.channels()}
 	p.setHead(s)
 	p.bodyAt = p.headAt + p.headCount*p.head.length()
 	p.samples = p.bodyAt

@@ -67,7 +67,7 @@ type profile struct {
 	apart       int          // constellations of so many bits and more are interleaved only within a symbol or so; 0: none
 	shaped      int          // constellations of so many bits and more are shaped; 0: none
 	patience    float64      // times the shortest airtime is spent on longer symbols
-	blocks      []blockShape // of bursts that are one block, from the shortest on; such profiles are not shaped
+	blocks      []blockShape // of bursts that are one block, from the shortest on
 	blockClass  int
 	blockPilots int     // one carrier in so many of a block
 	blockLeast  float64 // bits a carrier, of modes that blocks are for
@@ -123,6 +123,9 @@ var (
 	cableBulk = []numerology{cableHead, {1024, 48}, {4096, 96}, {8192, 96}}
 )
 
+// Blocks of the cable, for what is alone: an acknowledgement, a keystroke.
+var cableBlocks = []blockShape{{512, 192, 0, 6}, {768, 192, 0, 6}, {1024, 192, 0, 6}, {1536, 192, 0, 6}, {2048, 192, 0, 6}}
+
 // cable is the profile for an audio lead: flat, short, quiet.
 var cable = profile{
 	name:     "cable",
@@ -137,11 +140,17 @@ var cable = profile{
 	patience: 1.03,
 	apart:    8,
 	spread:   0.5e-3,
+
+	blocks:      cableBlocks,
+	blockClass:  4,
+	blockPilots: 8,
+	blockLeast:  1.2,
 	classes: []class{
 		{chirp: 448, head: cableHead, training: 1, coded: 232, pilots: 12, lo: 500, hi: 21000},
 		{chirp: 2048, falling: true, head: cableWeak, training: 2, coded: 1300, pilots: 12, lo: 500, hi: 21000},
 		{chirp: 4096, head: cableWeak, training: 3, coded: 5800, pilots: 12, lo: 500, hi: 21000},
 		{chirp: 12288, falling: true, head: cableWeak, training: 6, coded: 36000, pilots: 8, lo: 500, hi: 21000},
+		{chirp: 256, falling: true, coded: 232, lo: 500, hi: 21000}, // blocks
 	},
 	modes: []mode{
 		{3, 2, 0.0072, 144, -19, cableDeep},
@@ -334,8 +343,9 @@ var (
 	airLong   = []numerology{{8192, 960}, {16384, 1920}}
 	airBulk   = []numerology{{8192, 960}, {16384, 1920}, {32768, 4096}}
 	airBlocks = []blockShape{
-		{2048, 1024, 0}, {2560, 1024, 0}, {3072, 1024, 0}, {4096, 1536, 0}, {5120, 1536, 0}, {6144, 2048, 0},
-		{8192, 2000, 3.5}, {8192, 4096, 0}, {10240, 4096, 0}, {12288, 4096, 0}, {16384, 4096, 0},
+		{1024, 1024, 0, 2.5}, {1536, 1024, 0, 2.5}, {2048, 1024, 0, 0}, {2560, 1024, 0, 0}, {3072, 1024, 0, 0}, {4096, 1536, 0, 0},
+		{5120, 1536, 0, 0}, {6144, 2048, 0, 0}, {8192, 2000, 3.5, 0}, {8192, 4096, 0, 0}, {10240, 4096, 0, 0}, {12288, 4096, 0, 0},
+		{16384, 4096, 0, 0},
 	}
 )
 

@@ -336,14 +336,6 @@ func equalise(y, h complex64, noise float32) (z complex64, v float32) {
 	return complex((real(y)*real(h)+imag(y)*imag(h))/p, (imag(y)*real(h)-real(y)*imag(h))/p), noise/p + 1e-12
 }
 
-// waits is how many device samples behind the burst it takes to read it well.
-func (r *receiver) waits() int64 {
-	if !r.plan.isBlock {
-		return 0
-	}
-	return int64(math.Ceil(float64(r.blocks.ringing) * r.scale.ratio))
-}
-
 // readBurst reads everything behind the header. All samples of the burst are in
 // x, which starts at number origin of the stream, as far as there will ever be
 // any. The result is valid until the next call.
@@ -585,13 +577,15 @@ func (r *receiver) readFrames() {
 // roomForFrames prepares the storage of the frames.
 func (r *receiver) roomForFrames() {
 	p := &r.plan
-	r.frames = resize(r.frames, p.frames)
+	r.frames = resize(r.frames, p.units)
 	clear(r.frames)
-	r.burst.Frames = r.frames
+	if !p.joint || p.frames > 0 {
+		r.burst.Frames = r.frames
+	}
 	r.soft = resize(r.soft, r.coder.payload.N())
 	r.info = resize(r.info, p.words*p.k)
 	// All frames find room without the ones before moving.
-	room := len(r.store) + p.frames*(p.words*p.k+7)/8 + 8*p.frames
+	room := len(r.store) + p.units*(p.words*p.k+7)/8 + 8*p.units
 	if cap(r.store) < room {
 		store := make([]byte, len(r.store), room)
 		copy(store, r.store)
@@ -685,7 +679,7 @@ func (r *receiver) decodeFrames() (left int) {
 	const iterations = 40
 	p := &r.plan
 	code := r.coder.payload
-	for f := range p.frames {
+	for f := range p.units {
 		good := r.frames[f] != nil
 		if !good {
 			for w := range p.words {
@@ -698,7 +692,7 @@ func (r *receiver) decodeFrames() (left int) {
 					llr[i] = tanhHalf(v)
 				}
 			}
-			octets := p.octets + frameCheck
+			octets := p.unitOctets + frameCheck
 			at := len(r.store)
 			r.store = grow(r.store, octets)
 			frame := r.store[at:][:octets:octets]
@@ -712,6 +706,9 @@ func (r *receiver) decodeFrames() (left int) {
 		if good {
 			r.remember(f)
 		}
+	}
+	if p.joint && left == 0 {
+		r.burst.Control, r.frames[0] = r.frames[0][:p.control:p.control], r.frames[0][p.control:]
 	}
 	return left
 }

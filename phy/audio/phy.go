@@ -48,6 +48,9 @@ type PHY struct {
 	next    int // index of the first event in pending that was not given out
 	sense   carrierSense
 
+	meter loopMeter    // half duplex
+	told  atomic.Int64 // Turnaround as Caps or Retimed told it; 0: not yet
+
 	// Shared between Receive and Transmit.
 	now       atomic.Int64  // samples read so far: the clock of this PHY
 	muteUntil atomic.Int64  // what is read before that is the own transmission
@@ -72,6 +75,7 @@ func New(cfg Config) *PHY {
 		rx:       make([]float32, block*channels),
 		zeros:    make([]float32, block*channels),
 		sense:    newCarrierSense(),
+		meter:    loopMeter{rate: cfg.Modem.Rate},
 		tick:     make(chan struct{}, 1),
 		closed:   make(chan struct{}),
 	}
@@ -87,16 +91,37 @@ var ErrChannels = errors.New("the number of channels does not fit")
 
 // Caps implements phy.PHY.
 func (p *PHY) Caps() phy.Caps {
-	in, out := p.cfg.Stream.Latency()
+	turnaround := p.turnaround()
+	p.told.Store(int64(turnaround))
 	return phy.Caps{
 		Modes:      p.cfg.Modem.Modes,
 		FullDuplex: p.cfg.FullDuplex,
-		// The answering station is taken to have buffers like ours, and to work
-		// in whole blocks as we do.
-		Turnaround: in + out + 2*blockTime,
+		Turnaround: turnaround,
 		MaxFrames:  modem.MaxFrames,
 		MaxControl: modem.MaxControlOctets,
 	}
+}
+
+// turnaround: the answering station is taken to have buffers like ours, and to work
+// in whole blocks as we do.
+func (p *PHY) turnaround() time.Duration {
+	in, out, _ := p.Latency()
+	return in + out + 2*blockTime
+}
+
+// Latency is that of the stream, or, where the station hears its own bursts and
+// finds them to come at another time, as measured.
+func (p *PHY) Latency() (in, out time.Duration, measured bool) {
+	in, out = p.cfg.Stream.Latency()
+	if n, ok := p.meter.loop(); ok {
+		loop := p.duration(int64(n))
+		if near := time.Duration(loopAgree * float64(time.Second)); (loop - in - out).Abs() > near {
+			in = min(in, loop)
+			out = loop - in
+		}
+		return in, out, true
+	}
+	return in, out, false
 }
 
 // Airtime implements phy.PHY.
@@ -125,21 +150,27 @@ func (p *PHY) Transmit(ctx context.Context, b *phy.Burst) error {
 			p.tx[i] = max(-1, min(1, v*p.gain))
 		}
 	}
+	if p.cfg.FullDuplex {
+		return p.play(ctx) // the next one may follow
+	}
 	p.muteUntil.Store(math.MaxInt64)
 	defer func() {
 		// The last sample has just left; it is heard after the input latency,
 		// and the block that holds it may hold more.
-		in, _ := p.cfg.Stream.Latency()
+		in, _, _ := p.Latency()
 		p.muteUntil.Store(p.now.Load() + p.samples(in) + int64(p.block))
 	}()
+	p.meter.sending(p.tx, p.channels, p.now.Load())
 	if err := p.play(ctx); err != nil {
+		p.meter.sent(false)
 		return err
 	}
 	// The stream takes the last block at the moment at which it gives the next
 	// one to Receive: which of the two runs first must not decide what the
 	// clock shows.
 	time.Sleep(settle)
-	_, out := p.cfg.Stream.Latency()
+	p.meter.sent(true)
+	_, out, _ := p.Latency()
 	return p.wait(ctx, p.now.Load()+p.samples(out))
 }
 
@@ -208,6 +239,16 @@ func (p *PHY) listen(ctx context.Context) error {
 	default:
 	}
 
+	if !p.cfg.FullDuplex {
+		switch {
+		case p.duration(lost) > maxFilled:
+			p.meter.reset()
+		case lost > 0:
+			p.meter.lost()
+		}
+		p.meter.heard(p.rx[:n], p.channels, now)
+	}
+	p.retime()
 	if !p.cfg.FullDuplex && now <= p.muteUntil.Load() {
 		if !p.muted {
 			p.muted = true
@@ -225,6 +266,16 @@ func (p *PHY) listen(ctx context.Context) error {
 	p.push(p.rx[:n])
 	p.carrier(p.sense.block(p.rx[:n], p.duration(heard)))
 	return nil
+}
+
+// retime tells of a turnaround that has become another, if somebody knows the old
+// one.
+func (p *PHY) retime() {
+	told := time.Duration(p.told.Load())
+	if turnaround := p.turnaround(); told != 0 && (turnaround-told).Abs() > blockTime/2 {
+		p.told.Store(int64(turnaround))
+		p.pending = append(p.pending, phy.Event{Kind: phy.Retimed, Until: turnaround})
+	}
 }
 
 // fill puts silence in the place of lost samples, so that a burst in progress

@@ -55,6 +55,8 @@ type Reopening struct {
 	in, out  time.Duration
 	lastErr  error
 	closeErr error
+	lost     int64 // samples and bursts of the streams that have ended, as Counts has them
+	split    int64
 }
 
 // Reopen makes one of streams that open opens, each of the given number
@@ -131,6 +133,10 @@ func (r *Reopening) began(s Stream) {
 func (r *Reopening) ended(s Stream, err error) {
 	r.mu.Lock()
 	r.current = nil
+	if c, ok := s.(counting); ok {
+		lost, split := c.Counts()
+		r.lost, r.split = r.lost+lost, r.split+split
+	}
 	r.lastErr = err
 	r.changed.Broadcast()
 	r.mu.Unlock()
@@ -241,6 +247,25 @@ func (r *Reopening) State() (open bool, opened int, last error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.current != nil, r.number, r.lastErr
+}
+
+// counting is a Stream that counts what its device has spoilt.
+type counting interface {
+	Counts() (lost, split int64)
+}
+
+// Counts are the samples that devices have lost while they were there, of all
+// channels, and the bursts that they have split by silence. Devices that cannot
+// tell count as faultless.
+func (r *Reopening) Counts() (lost, split int64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	lost, split = r.lost, r.split
+	if c, ok := r.current.(counting); ok {
+		l, s := c.Counts()
+		lost, split = lost+l, split+s
+	}
+	return lost, split
 }
 
 // Close implements Stream. It ends a blocked Read, Write or opening.
