@@ -231,7 +231,7 @@ func BenchmarkPreamble(b *testing.B) {
 		for _, snr := range []float64{-18, -16, -14, -12, -9, -6, -3, 0} {
 			b.Run(fmt.Sprintf("%dms/%gdB", cable.classes[class].chirp*1000/baseRate, snr), func(b *testing.B) {
 				p, s, _ := find("cable", baseRate)
-				f := newFinder(p, s, class)
+				f := newFinder(p, s, class, nil)
 				x := chirp(&p.classes[class], 1)
 				rng := rand.New(rand.NewPCG(5, uint64(class)))
 				sigma := math.Pow(10, -(snr+10*math.Log10((cable.classes[class].hi-cable.classes[class].lo)/24000))/20)
@@ -245,7 +245,7 @@ func BenchmarkPreamble(b *testing.B) {
 						for i := range block {
 							block[i] += float32(sigma * rng.NormFloat64())
 						}
-						if lag, ok := f.scan(block); ok && lag-at < 30 && at-lag < 30 {
+						if lag, ok := f.scan(block, 0); ok && lag-at < 30 && at-lag < 30 {
 							found++
 						}
 					}

@@ -14,6 +14,7 @@ type Demodulator struct {
 	prof    *profile
 	scale   scale
 	finders []*finder
+	thinned thinned // of what is searched; without a thin nothing is
 	rx      *receiver
 
 	buf    []float32
@@ -28,6 +29,7 @@ type Demodulator struct {
 	near   int64   // where found saw its chirp
 	start  float64 // of the burst
 	end    int64   // of it, when its header is known
+	watch  watch   // that it goes on
 	event  modem.Burst
 	nils   [][]byte
 }
@@ -49,8 +51,9 @@ func NewDemodulator(name string, rate int) (*Demodulator, error) {
 		return nil, err
 	}
 	d := &Demodulator{prof: p, scale: s, rx: newReceiver(p, s)}
+	d.thinned.thin = thinnerFor(p, s)
 	for i := range p.classes {
-		d.finders = append(d.finders, newFinder(p, s, i))
+		d.finders = append(d.finders, newFinder(p, s, i, d.thinned.thin))
 	}
 	return d, nil
 }
@@ -59,10 +62,16 @@ func NewDemodulator(name string, rate int) (*Demodulator, error) {
 func (d *Demodulator) Reset() {
 	d.origin += int64(len(d.buf))
 	d.buf, d.right, d.half = d.buf[:0], d.right[:0], d.half[:0]
+	d.searchFrom(d.origin)
+}
+
+// searchFrom looks for bursts from sample n of the stream on.
+func (d *Demodulator) searchFrom(n int64) {
 	d.state = searching
 	for _, f := range d.finders {
-		f.next = d.origin
+		f.next, f.doubts = n, false
 	}
+	d.thinned.restart(n)
 }
 
 // loudest is the largest sample that is believed, far above full scale.
@@ -142,25 +151,82 @@ func (d *Demodulator) step(emit func(modem.Event)) bool {
 	}
 }
 
-// search lets the finder that is furthest behind look at its next block.
+// search lets the finder that is furthest behind, of those that can, look at its
+// next block.
 func (d *Demodulator) search() bool {
+	if d.thinned.thin != nil {
+		for c := range d.prof.channels() {
+			d.thinned.fill(c, d.channel(c), d.origin)
+		}
+	}
 	var f *finder
 	for _, g := range d.finders {
-		if g.next+int64(g.n) <= d.have() && (f == nil || g.next < f.next) {
+		if d.ready(g) && (f == nil || g.next < f.next) {
 			f = g
 		}
 	}
-	if f == nil {
+	switch {
+	case f == nil:
 		return false
-	}
-	for d.lead = range d.prof.channels() {
-		if lag, ok := f.scan(d.from(f.next)[:f.n]); ok {
-			d.found, d.near, d.state = f, f.next+int64(lag), locating
+	case f.sketch == nil:
+		d.inspect(f, f.next)
+	case f.doubts:
+		f.doubts = false
+		d.inspect(f, f.doubt)
+	default:
+		d.suspect(f)
+		if f.doubts {
 			return true
 		}
 	}
-	f.next += int64(f.hop())
+	if d.state == searching {
+		f.next += int64(f.step())
+	}
 	return true
+}
+
+// ready is whether there are samples for what the finder does next.
+func (d *Demodulator) ready(f *finder) bool {
+	switch {
+	case f.sketch == nil:
+		return f.next+int64(f.n) <= d.have()
+	case f.doubts:
+		return f.doubt+int64(f.n) <= d.have()
+	}
+	return d.sketched(f)+f.sketch.n <= len(d.thinned.x[d.prof.channels()-1])
+}
+
+// sketched is the thinned sample at which the next block of the finder's sketch
+// begins.
+func (d *Demodulator) sketched(f *finder) int {
+	return int(f.next+int64(f.sketch.behind)-d.thinned.at) / d.thinned.thin.Every()
+}
+
+// suspect lets the finder's sketch look at its next block.
+func (d *Demodulator) suspect(f *finder) {
+	k := f.sketch
+	from := d.sketched(f)
+	for c := range d.prof.channels() {
+		lag, ok := k.scan(d.thinned.x[c][from:][:k.n])
+		if !ok {
+			continue
+		}
+		// The chirp is to lie at the end of the block that it is looked for in.
+		at := d.thinned.at + int64((from+lag)*k.thin.Every()-k.behind)
+		margin := int64(min(f.hop()/2, 16*k.thin.Every()))
+		f.doubt, f.doubts = max(d.origin, at+margin-int64(f.hop())), true
+		return
+	}
+}
+
+// inspect looks for the finder's chirp in the block that begins at sample n.
+func (d *Demodulator) inspect(f *finder, n int64) {
+	for d.lead = range d.prof.channels() {
+		if lag, ok := f.scan(d.from(n)[:f.n], int(max(0, f.next-n))); ok {
+			d.found, d.near, d.state = f, n+int64(lag), locating
+			return
+		}
+	}
 }
 
 // locate finds the direct wave around the chirp.
@@ -200,6 +266,7 @@ func (d *Demodulator) readHeader(emit func(modem.Event)) bool {
 	d.nils = resize(d.nils, p.frames)
 	clear(d.nils)
 	d.event = modem.Burst{MCS: modem.MCS(p.mcs), Frames: d.nils}
+	d.beginWatch()
 	emit(d.told(modem.Announced, &d.event, &d.rx.headWay, p.head))
 	d.state, d.look = reading, 0
 	return true
@@ -223,7 +290,11 @@ func (d *Demodulator) readHead(class int) bool {
 
 func (d *Demodulator) readBurst(emit func(modem.Event)) bool {
 	wait, last := d.rx.waits(d.look)
-	if d.end+wait > d.have() {
+	switch {
+	case d.end+wait <= d.have():
+	case d.gone():
+		d.end, last = d.watch.at, true
+	default:
 		return false
 	}
 	if d.prof.pair {
@@ -240,10 +311,7 @@ func (d *Demodulator) readBurst(emit func(modem.Event)) bool {
 	} else {
 		emit(d.told(modem.Received, b, &d.rx.headWay, p.head))
 	}
-	d.state = searching
-	for _, f := range d.finders {
-		f.next = max(d.origin, d.end-int64(d.prof.taper*d.scale.times))
-	}
+	d.searchFrom(max(d.origin, d.end-int64(d.prof.taper*d.scale.times)))
 	return true
 }
 
@@ -315,6 +383,9 @@ func (d *Demodulator) forget() {
 	keep := d.have()
 	for _, f := range d.finders {
 		keep = min(keep, f.next-int64(f.n))
+	}
+	if d.thinned.thin != nil {
+		d.thinned.forget(keep)
 	}
 	if d.state != searching {
 		keep = min(keep, int64(d.start), d.near-int64(d.found.n))

@@ -320,19 +320,10 @@ func (r *receiver) transformPair(g geometry, symbols [2][]symbol) {
 func (r *receiver) followPair(g geometry, symbols [2][]symbol, way *pairWay, before clock) {
 	f := newFollower(before)
 	for c := range symbols {
-		h0, h1 := way.path[c][0].h, way.path[c][1].h
 		for i := range symbols[c] {
-			s := &symbols[c][i]
-			ref1 := symbols[1][i].ref
 			var grad, info float64
-			for k, x0 := range symbols[0][i].ref {
-				x1 := ref1[k]
-				if x0 == 0 && x1 == 0 {
-					continue
-				}
-				slope(&grad, &info, g, k, s.y[k], h0[k]*x0+h1[k]*x1, way.noise[c][k]*s.loud)
-			}
-			f.add(s.time, grad, info)
+			r.slopePair(&grad, &info, g, c, symbols, i, way)
+			f.add(symbols[c][i].time, grad, info)
 		}
 	}
 	if delay, skew, ok := r.solve(&f); ok {
@@ -372,6 +363,51 @@ func (r *receiver) trackPair(g geometry, symbols [2][]symbol, seen int, way *pai
 	r.followPair(g, symbols, way, before)
 }
 
+// wanderPair is wander for both channels.
+func (r *receiver) wanderPair(g geometry, symbols [2][]symbol, way *pairWay) {
+	floor := func() (sum float64) {
+		for c := range way.noise {
+			for _, v := range way.noise[c] {
+				sum += float64(v)
+			}
+		}
+		return sum
+	}
+	for range 4 {
+		r.bends = resize(r.bends, len(symbols[0]))
+		for i := range r.bends {
+			r.bends[i] = bend{time: symbols[0][i].time}
+			for c := range symbols {
+				r.slopePair(&r.bends[i].grad, &r.bends[i].info, g, c, symbols, i, way)
+			}
+		}
+		r.smooth()
+		for c := range symbols {
+			for i := range symbols[c] {
+				rotate(symbols[c][i].y, g, r.bends[i].d)
+			}
+		}
+		before := floor()
+		if r.est.estimatePair(way, g, r.scale.times, symbols); floor() > 0.9*before {
+			return
+		}
+	}
+}
+
+// slopePair is slope for all carriers of symbol i that channel c heard.
+func (r *receiver) slopePair(grad, info *float64, g geometry, c int, symbols [2][]symbol, i int, way *pairWay) {
+	s := &symbols[c][i]
+	h0, h1 := way.path[c][0].h, way.path[c][1].h
+	ref1 := symbols[1][i].ref
+	for k, x0 := range symbols[0][i].ref {
+		x1 := ref1[k]
+		if x0 == 0 && x1 == 0 {
+			continue
+		}
+		slope(grad, info, g, k, s.y[k], h0[k]*x0+h1[k]*x1, way.noise[c][k]*s.loud)
+	}
+}
+
 // preparePair is prepareBody for two streams.
 func (r *receiver) preparePair() (body, all [2][]symbol) {
 	p, times := &r.plan, r.scale.times
@@ -408,6 +444,7 @@ func (r *receiver) preparePair() (body, all [2][]symbol) {
 	r.est.estimatePair(&r.pairWay, p.body, times, first)
 	r.trackPair(p.body, all, seen, &r.pairWay)
 	r.est.estimatePair(&r.pairWay, p.body, times, all)
+	r.wanderPair(p.body, all, &r.pairWay)
 	r.loudnessPair(body)
 	r.est.estimatePair(&r.pairWay, p.body, times, all)
 

@@ -71,6 +71,7 @@ type receiver struct {
 	info       []byte
 	posterior  []modem.LLR
 	levels     []float64 // of the noise in each symbol
+	bends      []bend
 
 	// Two channels: x and the symbols above are those of the one that the head was
 	// read from.
@@ -429,6 +430,7 @@ func (r *receiver) prepareBody() (body, all []symbol) {
 		r.estimateComb(body[:1])
 		r.track(p.body, body, 1, &r.bodyWay)
 		r.estimateComb(body)
+		r.wander(p.body, body, &r.bodyWay, (*receiver).estimateComb)
 		if r.loudness(body) {
 			// What was hit has pulled at the clock, too.
 			r.clock.delayError, r.clock.skewError = 0.02*float64(times), 1e-6
@@ -455,12 +457,18 @@ func (r *receiver) prepareBody() (body, all []symbol) {
 	r.bodyClock, r.seen = r.clock, seen
 	r.track(p.body, all, seen, &r.bodyWay)
 	r.est.estimate(&r.bodyWay, p.body, times, all)
+	r.wander(p.body, all, &r.bodyWay, (*receiver).estimateBody)
 	r.loudness(body)
 	r.est.estimate(&r.bodyWay, p.body, times, all)
 
 	r.coder.setPayload(p)
 	r.llr = resize(r.llr, p.e*p.words*p.frames)
 	return body, all
+}
+
+// estimateBody makes the channel from symbols with pilots everywhere.
+func (r *receiver) estimateBody(symbols []symbol) {
+	r.est.estimate(&r.bodyWay, r.plan.body, r.scale.times, symbols)
 }
 
 // estimateComb makes the channel from symbols whose references all lie on the

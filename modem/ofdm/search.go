@@ -9,7 +9,8 @@ import (
 
 // finder looks for the chirp of one class by overlap-save correlation. A block
 // of n samples gives the lags 0…n−l; blocks overlap by the length l of the
-// chirp.
+// chirp. Where the profile's band allows, only what its sketch has noticed is
+// looked at.
 type finder struct {
 	class  int
 	l, n   int // device samples
@@ -18,7 +19,10 @@ type finder struct {
 	match  []complex64 // conjugate spectrum of the chirp, nothing outside the band
 	energy float64     // of the chirp inside the band
 	least  float64     // normalised correlation, squared, that is no chance
-	next   int64       // first sample of the next block
+	next   int64       // chirps that start from this sample on are looked for
+	sketch *sketch     // nil: every block is looked at
+	doubt  int64       // start of the block in which sketch suspects a chirp, if doubts
+	doubts bool
 
 	spectrum, product []complex64
 	corr, inBand      []float32
@@ -29,7 +33,7 @@ type finder struct {
 // is one false alarm in 2.5·10⁹ lags, or 14 hours of one class at 48 kHz.
 const chance = 40
 
-func newFinder(p *profile, s scale, class int) *finder {
+func newFinder(p *profile, s scale, class int, thin *dsp.Thinner) *finder {
 	c := &p.classes[class]
 	x := chirp(c, float64(s.times)*s.ratio)
 	f := &finder{class: class, l: len(x)}
@@ -53,11 +57,22 @@ func newFinder(p *profile, s scale, class int) *finder {
 		f.match[k] = complex(real(v), -imag(v))
 	}
 	f.least = chance / (2 * float64(f.hi-f.lo+1) / float64(f.n) * float64(f.l))
+	if thin != nil {
+		f.sketch = newSketch(x, thin, c.lo/(perBin*float64(f.n)))
+	}
 	return f
 }
 
 // hop is how far apart blocks start.
 func (f *finder) hop() int { return f.n - f.l }
+
+// step is how far apart the blocks are that are looked at first.
+func (f *finder) step() int {
+	if f.sketch != nil {
+		return f.sketch.hop()
+	}
+	return f.hop()
+}
 
 // correlate fills corr with the lags of the block x, which is n long, and
 // returns the block's energy inside the band.
@@ -72,9 +87,9 @@ func (f *finder) correlate(x []float32) (energy float64) {
 	return 2 * energy / float64(f.n)
 }
 
-// scan looks for a chirp that starts in the block x. ok tells that there is one;
-// lag is near its start.
-func (f *finder) scan(x []float32) (lag int, ok bool) {
+// scan looks for a chirp that starts in the block x, not before lag from. ok tells
+// that there is one; lag is near its start.
+func (f *finder) scan(x []float32, from int) (lag int, ok bool) {
 	energy := f.correlate(x)
 	if energy < 1e-15*float64(f.n) {
 		return 0, false
@@ -85,7 +100,7 @@ func (f *finder) scan(x []float32) (lag int, ok bool) {
 	lags := f.corr[:f.hop()+1]
 	least := float32(math.Sqrt(0.3 * f.least * f.energy * energy * float64(f.l) / float64(f.n)))
 	hit := false
-	for _, v := range lags {
+	for _, v := range lags[from:] {
 		if v > least || v < -least {
 			hit = true
 			break
@@ -104,7 +119,7 @@ func (f *finder) scan(x []float32) (lag int, ok bool) {
 	}
 	best := f.least
 	for i, v := range lags {
-		if c := float64(v) * float64(v); c > best*f.energy*max(under, 1e-3*energy) {
+		if c := float64(v) * float64(v); i >= from && c > best*f.energy*max(under, 1e-3*energy) {
 			best = c / (f.energy * max(under, 1e-3*energy))
 			lag, ok = i, true
 		}

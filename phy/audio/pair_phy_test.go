@@ -48,7 +48,7 @@ func TestPairBurst(t *testing.T) {
 			go func() { ended <- air.Run(ctx) }()
 			time.Sleep(300 * time.Millisecond)
 
-			burst := &phy.Burst{MCS: 40, Control: []byte("control")}
+			burst := &phy.Burst{MCS: 36, Control: []byte("control")}
 			for i := range 6 {
 				burst.Frames = append(burst.Frames, bytes.Repeat([]byte{byte(i), 0x5a}, 500))
 			}
