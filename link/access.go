@@ -294,6 +294,7 @@ func (e *Engine) answered(now time.Time, p *peer, c *control, airtime time.Durat
 		return
 	}
 	q.open = false
+	e.proves(now, p)
 	p.poll, p.silent, p.holdOff = false, 0, time.Time{}
 	gap := max(0, now.Sub(q.asked)-airtime)
 	p.measure(gap)
@@ -382,7 +383,7 @@ func (e *Engine) ask(now time.Time, p *peer, id uint8) {
 		mode = i
 	}
 	answer := e.answerAirtime(mode)
-	rto = min(rto<<min(p.silent, 4), maxRTO)
+	rto = min(rto<<min(max(0, p.silent-1)/2, 4), maxRTO)
 	p.question = question{open: true, id: id, asked: now, answerBy: now.Add(rto + answer)}
 	// On a full-duplex medium the answer rides on the burst behind the one that the
 	// peer is sending.
@@ -394,6 +395,7 @@ func (e *Engine) silence(now time.Time, p *peer) {
 	a := &e.access
 	e.stats.Bursts.Silence++
 	p.question.open = false
+	e.noAnswer(now, p)
 	if a.asked == p {
 		a.asked = nil
 		e.endExchange(now)
@@ -402,6 +404,11 @@ func (e *Engine) silence(now time.Time, p *peer) {
 	a.backoff = e.drawBackoff(now)
 	p.silent++
 	e.fallSilent(p)
+	if !p.live() {
+		p.poll = false // the next call has its time
+		e.sense(now)
+		return
+	}
 	wait := min(e.slot()<<min(p.silent, 10), maxHoldOff)
 	p.holdOff = now.Add(wait/2 + time.Duration(e.random.Int64N(int64(wait/2)+1)))
 	if e.cfg.Caps.FullDuplex && p.silent < silentBursts {
@@ -439,17 +446,14 @@ func (e *Engine) fallSilent(p *peer) {
 		}
 	}
 	fall(&p.tx.ceiling, e.sendMode(p), p.tx.snr)
-	if want, ok := p.rx.want(e.modes); ok {
+	if want, ok := p.rx.want(e.modes); ok && (p.live() || p.suspect) {
 		fall(&p.rx.ceiling, want, p.rx.snr)
 	}
 }
 
 // ready tells whether there is something to send to p.
 func (p *peer) ready() bool {
-	if !p.live() {
-		return false
-	}
-	return p.poll || p.hasData()
+	return p.poll || p.live() && p.hasData()
 }
 
 // wants tells whether p would get a burst now: one that has been asked is not

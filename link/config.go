@@ -49,6 +49,7 @@ type Config struct {
 
 	MaxBurst    time.Duration // airtime of a burst; default 2 s
 	MaxExchange time.Duration // until a station contends for the medium again; default 3 s
+	Keepalive   time.Duration // silence after which a peer is asked whether it is there; default: as questions take an eighth of an idle medium, 1.5 s at least
 	QueueOctets int           // of packets waiting or not yet acknowledged; default 64 KiB
 	Queue       Discipline    // default FQCoDel
 }
@@ -84,7 +85,7 @@ func (c Config) withDefaults() (Config, error) {
 		return fault("the PHY has no modes")
 	case c.Caps.MaxFrames < 2 || c.Caps.MaxControl < minControl:
 		return fault("the PHY carries %d frames and %d octets of control: the link needs 2 and %d", c.Caps.MaxFrames, c.Caps.MaxControl, minControl)
-	case c.MaxBurst < 0 || c.MaxExchange < 0:
+	case c.MaxBurst < 0 || c.MaxExchange < 0 || c.Keepalive < 0:
 		return fault("a negative time")
 	case c.Queue > FIFO:
 		return fault("queue discipline %d", c.Queue)

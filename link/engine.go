@@ -18,8 +18,9 @@ import (
 // header and as much again.
 const minFrame = 16
 
-// maintenance is the time between two looks at what has grown old.
-const maintenance = time.Second
+// maintenance is the most time between two looks at what has grown old. It is drawn
+// anew each time, so that stations do not have the same thought at the same moment.
+const maintenance = 250 * time.Millisecond
 
 const (
 	maxHeldPackets = 32 // for stations that are not known
@@ -66,6 +67,7 @@ type Engine struct {
 	told     time.Duration // by the PHY: its turnaround
 	beacons  beacons
 	maintain time.Time
+	greetAt  time.Time // when a station that never answered may be asked again
 
 	// The burst that is being sent, and what it is made of.
 	current  current
@@ -283,7 +285,7 @@ func (e *Engine) tick(now time.Time) {
 	if now.Before(e.maintain) {
 		return
 	}
-	e.maintain = now.Add(maintenance)
+	e.maintain = now.Add(e.jitter(maintenance/2, maintenance))
 	e.held = slices.DeleteFunc(e.held, func(pkt *packet) bool {
 		if now.Sub(pkt.born) < waitUnknown {
 			return false
@@ -297,21 +299,8 @@ func (e *Engine) tick(now time.Time) {
 	var gone []*peer
 	for _, p := range e.peers {
 		e.expire(now, p)
-		silence := now.Sub(p.heard)
-		switch {
-		case p.live() && silence > 3*p.interval+2*time.Second:
-			p.state, p.downAt = PeerDown, now
-			e.settleInbox(p, &p.in)
-			e.settleInbox(p, &p.flood)
-		case p.live() && silence > p.interval*time.Duration(3+p.checked)/2 && e.access.asked != p:
-			p.checked++
-			e.pollSoon(now, p)
-		case p.live() && (p.state == PeerHeard || p.name == "") && !now.Before(p.greetAt):
-			// A beacon was lost on one side: ask, before the next one is due.
-			p.greetAt = now.Add(firstGreeting << min(p.greeted, maxGreetings))
-			p.greeted++
-			e.pollSoon(now, p)
-		case !p.live() && now.Sub(p.downAt) > forgetAfter:
+		e.watch(now, p)
+		if !p.live() && now.Sub(p.downAt) > forgetAfter {
 			gone = append(gone, p)
 		}
 	}
@@ -324,13 +313,19 @@ func (e *Engine) tick(now time.Time) {
 // thought at the same moment, so they draw lots.
 func (e *Engine) pollSoon(now time.Time, p *peer) {
 	p.poll = true
-	p.holdOff = later(p.holdOff, now.Add(e.jitter(0, rivalWindow*e.slot())))
+	p.holdOff = later(p.holdOff, now.Add(e.jitter(0, time.Duration(e.crowd(rivalWindow))*e.slot())))
 }
 
 // expire drops or gives up the packets to a peer whose time is over.
 func (e *Engine) expire(now time.Time, p *peer) {
+	stale := func(pkt *packet) bool {
+		if p == e.all || p.live() {
+			return pkt.expired(now)
+		}
+		return now.Sub(later(pkt.born, p.downAt)) >= holdFor
+	}
 	for _, pkt := range p.alive {
-		if !pkt.done && !pkt.void && pkt.expired(now) {
+		if !pkt.done && !pkt.void && stale(pkt) {
 			e.stats.Packets.Dropped.GivenUp++
 			e.giveUp(p, pkt)
 		}
@@ -338,7 +333,7 @@ func (e *Engine) expire(now time.Time, p *peer) {
 	var late []*packet
 	for _, f := range p.flows {
 		for _, pkt := range f.packets {
-			if !pkt.numbered && (pkt.expired(now) || p == e.all && now.Sub(pkt.born) >= waitFlood) {
+			if !pkt.numbered && (stale(pkt) || p == e.all && now.Sub(pkt.born) >= waitFlood) {
 				late = append(late, pkt)
 			}
 		}

@@ -35,10 +35,22 @@ type peer struct {
 	downAt   time.Time
 	interval time.Duration // of its beacons
 	silent   int           // questions in a row without an answer
-	checked  int           // questions since it was last heard, only to see whether it lives
-	greetAt  time.Time     // when it is asked next, because acquaintance is one-sided
-	greeted  int           // times
-	holdOff  time.Time     // nothing is sent to it before that, because it did not answer
+	unheard  int           // questions without an answer since it was last heard
+	patience int           // so many of them tell that it is gone
+	lossy    float64       // share of questions without an answer, smoothed
+	unproven int           // since it last answered one
+	proven   time.Time     // when that was
+	deaf     bool          // it answers nothing, though it is heard
+	wellOut  int           // index of the mode in which data reached it last,
+	wellIn   int           // and in which its own came
+	suspect  bool          // since it last answered, data went in a better mode than wellOut
+	keptOut  ceiling       // of modes, when it last answered
+	keptIn   ceiling
+	settled  bool      // what had come in part was given up
+	recallAt time.Time // when it is called next, while it is gone
+	greetAt  time.Time // when it is asked next, because acquaintance is one-sided
+	greeted  int       // times
+	holdOff  time.Time // nothing is sent to it before that, because it did not answer
 
 	// What goes to it.
 	scheduler
@@ -152,6 +164,7 @@ func (p *peer) restartSequence(e *Engine) {
 			continue
 		}
 		pkt.numbered, pkt.pred, pkt.acked = false, nil, nil
+		pkt.first, pkt.tries = time.Time{}, 0
 		pkt.expect, pkt.wire = len(pkt.data)+1, nil
 		pkt.todo = pkt.todo[:0].add(0, pkt.size())
 		pkt.flow.last = nil
@@ -229,6 +242,8 @@ func (e *Engine) identify(now time.Time, c *control) *peer {
 	p.epoch = c.epoch
 	p.stats.Restarts++
 	p.state, p.greetAt, p.greeted = PeerHeard, now.Add(firstGreeting), 0
+	p.deaf, p.unproven, p.holdOff = false, 0, time.Time{}
+	p.restoreModes()
 	p.restartSequence(e)
 	e.closeInbox(p, &p.in)
 	e.closeInbox(p, &p.flood)
@@ -238,13 +253,13 @@ func (e *Engine) identify(now time.Time, c *control) *peer {
 
 // signOfLife notes that the peer was heard just now.
 func (e *Engine) signOfLife(now time.Time, p *peer, ev *phy.Event) {
-	p.heard, p.checked = now, 0
+	p.heard, p.unheard = now, 0
+	if p.state == PeerUp && p.name != "" && len(p.outstanding) == 0 {
+		p.poll = false // there was nothing else to ask
+	}
 	p.rx.heard(ev.Quality.SNR, e.bounds(p, &ev.Burst))
 	if p.state == PeerDown {
-		p.state, p.silent, p.holdOff = PeerHeard, 0, time.Time{}
-		p.greetAt, p.greeted = now.Add(firstGreeting), 0
-		e.beaconSoon(now)
-		e.tryHeld(now)
+		e.comeBack(now, p)
 	}
 }
 
@@ -268,7 +283,7 @@ func (e *Engine) bounds(p *peer, b *phy.Burst) snrBound {
 
 // hearsUs notes that the peer has shown that our bursts reach it.
 func (e *Engine) hearsUs(p *peer) {
-	if p.state == PeerHeard {
+	if p.state == PeerHeard && !p.deaf {
 		p.state = PeerUp
 	}
 }

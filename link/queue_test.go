@@ -517,9 +517,11 @@ func TestHeadersAfterSilence(t *testing.T) {
 			}
 			delete(want, string(p))
 		}
-		// Header compression may cost one packet for each silence.
-		if len(want) > 4 {
-			t.Errorf("seed %d: %d packets are missing: %+v", seed, len(want), b.engine.Stats())
+		// Header compression may cost one packet for each silence, beside what waited
+		// for too long.
+		dropped := a.engine.Stats().Packets.Dropped
+		if old := int(dropped.GivenUp + dropped.Expired); len(want) > 4+old || old > 12 {
+			t.Errorf("seed %d: %d packets are missing, %d were too old: %+v", seed, len(want), old, b.engine.Stats())
 		}
 	}
 }

@@ -291,6 +291,7 @@ func (e *Engine) received(now time.Time, ev *phy.Event) {
 		return
 	}
 	e.stats.Bursts.Received++
+	p.stats.Airtime.Heard += airtime
 	e.signOfLife(now, p, ev)
 	if c.flags&(flagWanted|flagAnswer) == flagWanted {
 		e.access.rival = now
@@ -363,6 +364,9 @@ func (e *Engine) takeFrames(now time.Time, p *peer, in *inbox, c *control, b *ph
 	}
 	if c.kind == unicast && float64(lost) < badShare*float64(max(1, n)) {
 		p.rx.ceiling.succeed(e.modes.index(b.MCS))
+		if k > 0 {
+			p.wellIn = e.modes.index(b.MCS)
+		}
 	}
 	if k == 0 {
 		return h

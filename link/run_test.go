@@ -61,6 +61,9 @@ func (p *chanPHY) Transmit(ctx context.Context, b *phy.Burst) error {
 	for _, f := range b.Frames {
 		c.Frames = append(c.Frames, bytes.Clone(f))
 	}
+	// A buffer, as every medium has: without one an answer would begin at the very
+	// moment at which the asker's loop still lets things settle.
+	time.Sleep(time.Millisecond)
 	p.wire.mu.Lock()
 	from := time.Now()
 	p.from, p.until = from, from.Add(d)

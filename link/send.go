@@ -501,6 +501,9 @@ func (e *Engine) resolve(p *peer, b *sentBurst, heard *heardBurst) {
 	}
 	if heard != nil {
 		p.tx.outcome(b.mode, len(b.pieces), lost)
+		if 2*lost < len(b.pieces) {
+			p.wellOut = b.mode
+		}
 	}
 	e.freeBurst(b)
 	p.trim()
@@ -589,6 +592,9 @@ func (e *Engine) BurstSent(now time.Time, err error) {
 	}
 	e.stats.Bursts.Sent++
 	e.stats.Airtime.Sent += c.airtime
+	if c.kind == unicast {
+		c.peer.stats.Airtime.Sent += c.airtime
+	}
 	if c.burst != nil {
 		e.stats.Frames.Sent += uint64(len(c.burst.pieces) + c.burst.parity)
 		e.stats.Frames.Parity += uint64(c.burst.parity)

@@ -142,7 +142,16 @@ type PeerStats struct {
 	OctetsOut uint64         `json:"octets_out"`      // of packets that it acknowledged
 	OctetsIn  uint64         `json:"octets_in"`       // of its packets given to the host
 	Restarts  uint64         `json:"restarts"`
+	Downs     uint64         `json:"downs"` // times that it fell silent
 	Queue     PeerQueue      `json:"queue"`
+	Airtime   PeerAirtime    `json:"airtime"`
+}
+
+// PeerAirtime sums up time on the medium that one station caused: bursts for it
+// alone, and all of its own that could be read, whomever they were for.
+type PeerAirtime struct {
+	Sent  time.Duration `json:"sent_ns"`
+	Heard time.Duration `json:"heard_ns"`
 }
 
 // PeerState is how far a peer is known.

@@ -53,11 +53,16 @@ func serveControl(ctx context.Context, l net.Listener, status func(context.Conte
 			return // the client is gone
 		}
 	})
-	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, WriteTimeout: 10 * time.Second}
+	return serveHTTP(ctx, l, mux, "control socket")
+}
+
+// serveHTTP answers on l until ctx ends, and closes it; what names it in errors.
+func serveHTTP(ctx context.Context, l net.Listener, h http.Handler, what string) error {
+	server := &http.Server{Handler: h, ReadHeaderTimeout: 5 * time.Second, WriteTimeout: 10 * time.Second}
 	stop := context.AfterFunc(ctx, func() { server.Close() })
 	defer stop()
 	if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-		return fmt.Errorf("control socket: %w", err)
+		return fmt.Errorf("%s: %w", what, err)
 	}
 	return nil
 }

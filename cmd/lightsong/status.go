@@ -79,18 +79,32 @@ func stationResult(name string, s Status) StationResult {
 
 func statusCommand() *cobra.Command {
 	var (
-		name, socket string
-		asJSON       bool
+		name, socket  string
+		asJSON, watch bool
+		every         time.Duration
+		samples       int
 	)
 	cmd := &cobra.Command{
 		Use:   "status",
 		Short: "Ask the daemon how its link is",
+		Long: `Ask the daemon how its link is. With --watch again and again: on a terminal the
+table is drawn anew in place, into a pipe or a file goes a line for every peer. Rates
+and shares of airtime are those of the time between two looks.`,
 		Example: `  lightsong status
+  lightsong status --watch
+  lightsong status --watch --json | jq -c '.peers[] | [.name, .out_bps]'
   lightsong status --tun tun1 --json | jq '.link.peers[].snr_db'`,
 		Args: exactly(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if socket == "" {
 				socket = controlSocket(name)
+			}
+			if every < shortestWatch {
+				return usageError{fmt.Errorf("--interval %v: at least %v", every, shortestWatch)}
+			}
+			if watch {
+				w := watcher{socket: socket, every: every, samples: samples, asJSON: asJSON, out: cmd.OutOrStdout()}
+				return w.run(cmd.Context())
 			}
 			s, err := askStatus(cmd.Context(), socket)
 			if err != nil {
@@ -104,22 +118,37 @@ func statusCommand() *cobra.Command {
 	}
 	cmd.Flags().StringVar(&name, "tun", "tun0", "interface of the daemon")
 	cmd.Flags().StringVar(&socket, "control", "", "control socket of the daemon (default: that of --tun)")
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print a JSON object for programs")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print a JSON object for programs; with --watch one on each line")
+	cmd.Flags().BoolVarP(&watch, "watch", "w", false, "look again and again, until interrupted")
+	cmd.Flags().DurationVar(&every, "interval", time.Second, "with --watch: time between two looks")
+	cmd.Flags().IntVar(&samples, "count", 0, "with --watch: end after so many looks (0: never)")
 	return cmd
+}
+
+// state is that of the link in words.
+func (s Status) state() string {
+	switch {
+	case !s.Medium:
+		return "no medium: the device cannot be opened; the daemon tries again"
+	case s.Link.Up:
+		return "up"
+	}
+	return "no peer"
+}
+
+// peerName is what a person calls a peer.
+func peerName(p *link.PeerStats) string {
+	if p.Name == "" {
+		return fmt.Sprintf("%#04x", p.Address)
+	}
+	return p.Name
 }
 
 // print shows the status to a person.
 func (s Status) print(out io.Writer, now time.Time) error {
-	state := "no peer"
-	switch {
-	case !s.Medium:
-		state = "no medium: the device cannot be opened; the daemon tries again"
-	case s.Link.Up:
-		state = "up"
-	}
 	l := s.Link
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(w, "link\t%s\n", state)
+	fmt.Fprintf(w, "link\t%s\n", s.state())
 	fmt.Fprintf(w, "station\t%s (address %#04x)\n", l.Station, l.Address)
 	fmt.Fprintf(w, "interface\t%s\n", s.Interface)
 	fmt.Fprintf(w, "medium\t%s, profile %s\n", s.Device, s.Profile)
@@ -135,15 +164,11 @@ func (s Status) print(out io.Writer, now time.Time) error {
 		fmt.Fprintf(w, "\npeer\tstate\theard\tSNR here/there\tMCS out/in\tloss here/there\twaiting/flows\taddresses\n")
 	}
 	for _, p := range l.Peers {
-		name := p.Name
-		if name == "" {
-			name = fmt.Sprintf("%#04x", p.Address)
-		}
 		addresses := make([]string, len(p.Addresses))
 		for i, a := range p.Addresses {
 			addresses[i] = a.Addr().String()
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s ago\t%s/%s dB\t%d/%d\t%.0f/%.0f %%\t%d B/%d\t%s\n", name, p.State, round(now.Sub(p.LastHeard)),
+		fmt.Fprintf(w, "%s\t%s\t%s ago\t%s/%s dB\t%d/%d\t%.0f/%.0f %%\t%d B/%d\t%s\n", peerName(&p), p.State, round(now.Sub(p.LastHeard)),
 			decibels(p.SNR), decibels(p.SNRThere), p.MCSOut, p.MCSIn, 100*p.Loss, 100*p.LossThere, p.Queue.Octets, p.Queue.Flows, strings.Join(addresses, " "))
 	}
 	return w.Flush()

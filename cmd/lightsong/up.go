@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/netip"
 	"os"
 	"slices"
@@ -60,6 +61,9 @@ type upConfig struct {
 	Control struct {
 		Socket string `toml:"socket"`
 	} `toml:"control"`
+	Metrics struct {
+		Address string `toml:"address"`
+	} `toml:"metrics"`
 }
 
 // readUpConfig reads and checks a configuration before anything is opened.
@@ -97,6 +101,9 @@ func readUpConfig(path string) (*upConfig, error) {
 	}
 	if c.Control.Socket == "" {
 		c.Control.Socket = controlSocket(c.Tun.Name)
+	}
+	if _, _, err := net.SplitHostPort(c.Metrics.Address); c.Metrics.Address != "" && err != nil {
+		return fault("metrics.address: %v: must be like \"127.0.0.1:9173\"", err)
 	}
 	if _, ok := link.ParseDiscipline(c.Link.Queue); !ok && c.Link.Queue != "" {
 		return fault("link.queue %q: must be fq-codel, fq or fifo", c.Link.Queue)
@@ -205,6 +212,8 @@ a.toml:
   queue = "fq-codel"                          # or "fq" (no marks, no drops), "fifo"
   [led]                                       # instead of [audio]: a board with an LED and a photodiode
   board = "serial:/dev/serial/by-id/usb-…"    # flash it first: ` + "`lightsong flash`" + `
+  [metrics]                                   # only for Prometheus: http://127.0.0.1:9173/metrics
+  address = "127.0.0.1:9173"
   [[peer]]                                    # only for destinations behind a station
   name = "b"
   routes = ["192.0.2.0/24"]`,
@@ -234,6 +243,13 @@ func up(ctx context.Context, c *upConfig, log *slog.Logger) (err error) {
 		return err
 	}
 	defer control.Close()
+	metrics, err := listenMetrics(ctx, c.Metrics.Address)
+	if err != nil {
+		return err
+	}
+	if metrics != nil {
+		defer metrics.Close()
+	}
 	host, err := tun.Open(c.tun())
 	if err != nil {
 		return err
@@ -243,11 +259,12 @@ func up(ctx context.Context, c *upConfig, log *slog.Logger) (err error) {
 
 	var state carrying
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error {
-		return serveControl(ctx, control, func(ctx context.Context) Status {
-			return statusOf(ctx, c, &state)
-		})
-	})
+	status := func(ctx context.Context) Status { return statusOf(ctx, c, &state) }
+	group.Go(func() error { return serveControl(ctx, control, status) })
+	if metrics != nil {
+		log.Info("metrics ready", "address", metrics.Addr())
+		group.Go(func() error { return serveMetrics(ctx, metrics, status) })
+	}
 	group.Go(func() error { return carry(ctx, c, host, &state, log) })
 	return group.Wait()
 }

@@ -1,0 +1,173 @@
+package link
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"lightsong/phy"
+)
+
+// leads are media on which a question and its answer take little: a lead, and a
+// room with 10 ms buffers.
+var leads = []struct {
+	name   string
+	duplex bool
+	cost   time.Duration
+}{
+	{"full duplex", true, 55 * time.Millisecond},
+	{"half duplex", false, 86 * time.Millisecond},
+}
+
+// onLead is a medium of two stations that know each other.
+func onLead(t *testing.T, seed uint64, duplex bool, cost time.Duration) (*medium, *node, *node) {
+	m := newMedium(t, seed)
+	m.duplex, m.cost, m.latency = duplex, cost, 10*time.Millisecond
+	m.table = []phy.Mode{
+		{MCS: 0, NetBPS: 300, SNRdB: -12, FrameOctets: 64},
+		{MCS: 1, NetBPS: 3000, SNRdB: -3, FrameOctets: 128},
+		{MCS: 2, NetBPS: 10000, SNRdB: 6, FrameOctets: 256},
+		{MCS: 3, NetBPS: 50000, SNRdB: 18, FrameOctets: 512},
+	}
+	a, b := m.add("alpha", nil), m.add("beta", nil)
+	m.meet()
+	for i := range 5 { // at speed
+		m.send(a, udp(a.addr, b.addr, 2, i, 1000))
+		m.send(b, udp(b.addr, a.addr, 2, i, 1000))
+		m.run(2*time.Second, nil)
+	}
+	m.run(10*time.Second, func() bool { return len(a.got) == 5 && len(b.got) == 5 })
+	a.got, b.got = nil, nil
+	return m, a, b
+}
+
+// TestKilled: a peer dies and comes back, twenty times, and its going is known
+// within 5 s, whether or not there is traffic; a packet that waited for it and one
+// of its own are there within 5 s of its return.
+func TestKilled(t *testing.T) {
+	for _, c := range leads {
+		for _, traffic := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s traffic %v", c.name, traffic), func(t *testing.T) {
+				m, a, b := onLead(t, testSeed, c.duplex, c.cost)
+				number := 0
+				send := func() {
+					number++
+					m.send(a, udp(a.addr, b.addr, 1, number, 300))
+				}
+				var slowestDown, slowestUp time.Duration
+				for round := range 20 {
+					dead := m.now
+					b.engine = m.newEngine(b, nil)
+					b.sending = nil
+					b.deaf[a], a.deaf[b] = true, true // it is not there
+					m.run(time.Duration(m.random.IntN(500))*time.Millisecond, nil)
+					if traffic {
+						send()
+					}
+					if !m.run(5*time.Second-m.now.Sub(dead), func() bool { return !a.engine.Up() }) {
+						t.Fatalf("round %d: up 5 s after the peer's death: %s", round, summary(a))
+					}
+					if d := m.now.Sub(dead); d < time.Second {
+						t.Errorf("round %d: down after %v already", round, d)
+					} else {
+						slowestDown = max(slowestDown, d)
+					}
+					m.run(time.Duration(m.random.IntN(15000))*time.Millisecond, nil)
+					if !traffic {
+						send()
+					}
+					m.run(2*time.Second, nil)
+					m.restart(b, nil)
+					b.deaf, a.deaf = map[*node]bool{}, map[*node]bool{}
+					a.got, b.got = nil, nil
+					back := m.now
+					m.send(b, udp(b.addr, a.addr, 1, number, 300))
+					if !m.run(5*time.Second, func() bool { return len(b.got) > 0 && len(a.got) > 0 && a.engine.Up() && b.engine.Up() }) {
+						t.Fatalf("round %d: 5 s after the return %d and %d packets came\n%s\n%s", round, len(a.got), len(b.got), summary(a), summary(b))
+					}
+					slowestUp = max(slowestUp, m.now.Sub(back))
+					m.run(3*time.Second, nil)
+				}
+				t.Logf("down after %v, traffic %v after the return, at most", slowestDown, slowestUp)
+				if got := a.engine.Stats().Peers[0]; got.Restarts < 20 || got.Downs != 20 {
+					t.Errorf("%d restarts and %d downs counted", got.Restarts, got.Downs)
+				}
+			})
+		}
+	}
+}
+
+// TestPulled: a lead is pulled for a while: both stations know it within 5 s, what
+// waited for less than 30 s goes out within 5 s of its return, in order, and what
+// waited for longer does not.
+func TestPulled(t *testing.T) {
+	for _, c := range leads {
+		for _, out := range []time.Duration{10 * time.Second, 25 * time.Second, 2 * time.Minute} {
+			t.Run(fmt.Sprintf("%s %v", c.name, out), func(t *testing.T) {
+				m, a, b := onLead(t, testSeed, c.duplex, c.cost)
+				before := a.engine.Stats().Peers[0].MCSOut
+				pulled := true
+				m.drop = func(*node, *node, *phy.Burst) bool { return pulled }
+				start := m.now
+				for i := range 5 {
+					m.send(a, ipv4(protoTCP, a.addr, b.addr, 1, i, 1000))
+				}
+				if !m.run(5*time.Second, func() bool { return !a.engine.Up() && !b.engine.Up() }) {
+					t.Fatalf("up 5 s after it was pulled: %s\n%s", summary(a), summary(b))
+				}
+				t.Logf("down after %v", m.now.Sub(start))
+				m.run(out-2*time.Second-m.now.Sub(start), nil)
+				m.send(a, ipv4(protoTCP, a.addr, b.addr, 1, 5, 1000))
+				m.run(out-m.now.Sub(start), nil)
+				pulled = false
+				back := m.now
+				want := 6
+				if out > holdFor+goneAfter {
+					want = 1
+				}
+				if !m.run(5*time.Second, func() bool { return a.engine.Up() && b.engine.Up() && len(b.got) == want }) {
+					t.Fatalf("5 s after the return %d of %d packets: %s\n%s", len(b.got), want, summary(a), summary(b))
+				}
+				t.Logf("all there %v after the return", m.now.Sub(back))
+				m.run(5*time.Second, nil)
+				last := -1
+				for _, pkt := range b.got {
+					_, n := numberOf(pkt)
+					if n <= last {
+						t.Errorf("packet %d after %d", n, last)
+					}
+					last = n
+				}
+				if got := a.engine.Stats().Peers[0]; got.MCSOut != before || got.Downs != 1 {
+					t.Errorf("mode %d, before it was %d; %d downs", got.MCSOut, before, got.Downs)
+				}
+			})
+		}
+	}
+}
+
+// TestDeaf: a peer that is heard but hears nothing is not up; it is again when it
+// answers.
+func TestDeaf(t *testing.T) {
+	for _, c := range leads {
+		m, a, b := onLead(t, testSeed, c.duplex, c.cost)
+		b.deaf[a] = true
+		start := m.now
+		number := 0
+		if !m.run(30*time.Second, func() bool {
+			if m.now.Sub(start) > time.Duration(number)*time.Second {
+				number++
+				m.send(b, udp(b.addr, a.addr, 1, number, 100))
+				m.send(a, udp(a.addr, b.addr, 1, number, 100))
+			}
+			return !a.engine.Up()
+		}) {
+			t.Errorf("%s: up though the peer hears nothing: %s", c.name, summary(a))
+		}
+		t.Logf("%s: noticed after %v", c.name, m.now.Sub(start))
+		b.deaf[a] = false
+		if !m.run(15*time.Second, func() bool { return a.engine.Up() && b.engine.Up() }) {
+			t.Errorf("%s: not up again", c.name)
+		}
+	}
+}
