@@ -36,8 +36,9 @@ const (
 	longestBurst = 10 * time.Minute // what an announcement may say
 	failedPause  = time.Second      // after a burst that the PHY could not send
 
-	maxTurnaround = 2 * time.Second  // more is no property of a medium
-	shortestOver  = 30 * time.Second // turnarounds are measured over
+	reading       = 100 * time.Millisecond // that an answer may be late because a long block was to be decoded: carrier sense is not
+	maxTurnaround = 2 * time.Second        // more is no property of a medium
+	shortestOver  = 30 * time.Second       // turnarounds are measured over
 )
 
 // access is the state of medium access.
@@ -326,7 +327,7 @@ func (e *Engine) turnaround() time.Duration {
 	if !e.cfg.Caps.FullDuplex {
 		for _, p := range e.peers {
 			if p.live() {
-				longest = max(longest, min(p.gaps.least()-hostTurn, maxTurnaround))
+				longest = max(longest, min(p.gaps.least()-hostTurn-reading, maxTurnaround))
 			}
 		}
 	}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"runtime"
+	"runtime/metrics"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -15,17 +17,19 @@ import (
 
 // Status is what a daemon answers on its control socket.
 type Status struct {
-	Version   string     `json:"version"`
-	Interface string     `json:"interface"`
-	Profile   string     `json:"profile"`
-	Device    string     `json:"device"`
-	Medium    bool       `json:"medium"`          // the device is open
-	Opened    int        `json:"opened"`          // how many times it was
-	Fault     string     `json:"fault,omitempty"` // why it was closed the last time
-	LatencyMS float64    `json:"latency_ms"`      // of sound, from playing to hearing: as measured, or as the configuration or the device says
-	Measured  bool       `json:"latency_measured"`
-	Split     int64      `json:"split_bursts"` // by a sound card that ran out of samples in the middle
-	Link      link.Stats `json:"link"`
+	Version    string     `json:"version"`
+	Interface  string     `json:"interface"`
+	Profile    string     `json:"profile"`
+	Device     string     `json:"device"`
+	Medium     bool       `json:"medium"`          // the device is open
+	Opened     int        `json:"opened"`          // how many times it was
+	Fault      string     `json:"fault,omitempty"` // why it was closed the last time
+	LatencyMS  float64    `json:"latency_ms"`      // of sound, from playing to hearing: as measured, or as the configuration or the device says
+	Measured   bool       `json:"latency_measured"`
+	Split      int64      `json:"split_bursts"` // by a sound card that ran out of samples in the middle
+	Goroutines int        `json:"goroutines"`
+	HeapOctets uint64     `json:"heap_octets"` // alive at the last garbage collection
+	Link       link.Stats `json:"link"`
 }
 
 // statusOf asks the running link, if there is one.
@@ -34,6 +38,7 @@ func statusOf(ctx context.Context, c *upConfig, state *carrying) Status {
 	if c.usesLed() {
 		s.Profile, s.Device = "led", c.Led.Board
 	}
+	s.Goroutines, s.HeapOctets = runtime.NumGoroutine(), heapLive()
 	s.Link.Station = c.Station.Name
 	runner := state.runner.Load()
 	if runner == nil {
@@ -60,6 +65,16 @@ func statusOf(ctx context.Context, c *upConfig, state *carrying) Status {
 		s.Link = stats
 	}
 	return s
+}
+
+// heapLive is what the last garbage collection has found to be in use, octets.
+func heapLive() uint64 {
+	live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
+	metrics.Read(live)
+	if live[0].Value.Kind() != metrics.KindUint64 {
+		return 0
+	}
+	return live[0].Value.Uint64()
 }
 
 // stationResult is what the demo's table shows of a station.

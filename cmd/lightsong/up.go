@@ -206,7 +206,7 @@ a.toml:
   server = "tcp:raspberrypi"                  # only for the sound card of another machine
   duplex = "half"                             # air; "full" on a lead (default: full for cable, else half)
   latency_ms = 50                             # of the card's buffers; less answers faster, but fails under load
-  roundtrip_ms = 0                            # measured from playing to hearing; 0: what the device says
+  roundtrip_ms = 0                            # from playing to hearing; 0: what the device says, then as measured
   level_dbfs = -12                            # RMS; above −12 peaks are clipped
   [link]
   queue = "fq-codel"                          # or "fq" (no marks, no drops), "fifo"

@@ -1,0 +1,183 @@
+//go:build audio
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"os"
+	"runtime"
+	"strconv"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"lightsong/link"
+	"lightsong/phy/audio"
+	"lightsong/sims"
+)
+
+// `make soak`: what runs for days must not grow.
+
+// TestSoakRig runs two daemons on the sound server for ten minutes, with pings and
+// a transfer in each of them.
+func TestSoakRig(t *testing.T) {
+	needSound(t)
+	r := newSoundRig(t, "cable1", "cable2")
+	d := soundDemo(t, r, lead, `profile = "cable"`, 50000)
+	warmUp(t, d)
+	type size struct{ heap, resident, sound, descriptors, goroutines int }
+	measure := func(s *side) size {
+		t.Helper()
+		status, err := askStatus(t.Context(), s.control)
+		if err != nil {
+			t.Fatal(err)
+		}
+		pid := s.process.pid()
+		files, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", pid))
+		if err != nil {
+			t.Fatal(err)
+		}
+		x := size{heap: int(status.HeapOctets >> 10), resident: resident(t, pid), descriptors: len(files), goroutines: status.Goroutines}
+		for _, child := range children(t, pid) {
+			x.sound += resident(t, child)
+		}
+		return x
+	}
+	const minutes, settled = 10, 2
+	var first [2]size
+	for minute := 1; minute <= minutes; minute++ {
+		end := time.Now().Add(time.Minute)
+		if err := d.transfer(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		d.count = 10
+		if err := d.ping(t.Context(), d.sides[0], d.sides[1], false); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Until(end))
+		for i, s := range d.sides {
+			x := measure(s)
+			t.Logf("minute %d, %s: heap %d KiB, resident %d KiB, its sound process %d KiB, %d descriptors, %d goroutines",
+				minute, s.name, x.heap, x.resident, x.sound, x.descriptors, x.goroutines)
+			switch minute {
+			case settled:
+				first[i] = x
+			case minutes:
+				// A garbage collector is not exact to a few MiB; goroutines and
+				// descriptors may be those of the question.
+				if f := first[i]; x.heap > f.heap+4<<10 || x.resident > f.resident+f.resident/4 || x.sound > f.sound+f.sound/4 ||
+					x.descriptors > f.descriptors+2 || x.goroutines > f.goroutines+2 {
+					t.Errorf("%s has grown from %+v to %+v", s.name, f, x)
+				}
+			}
+		}
+	}
+	counts(t, d)
+}
+
+// resident is the memory of a process in KiB.
+func resident(t *testing.T, pid int) int {
+	t.Helper()
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(text), "VmRSS:")
+	n, err := strconv.Atoi(strings.Fields(rest)[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// TestSoakListening lets two stations listen to a room for eight simulated hours,
+// every sample of it: noise, and a packet every few minutes. It is the daemons'
+// whole stack but for card and kernel.
+func TestSoakListening(t *testing.T) {
+	const hours, seed = 8, 9
+	began := time.Now()
+	synctest.Test(t, func(t *testing.T) {
+		air, err := sims.NewAir(sims.AirConfig{
+			Seed: seed, Room: sims.AirRoom{RT60: new(0.3), DRR: new(3.0)}, Station: sims.AirStation{SNRdB: new(20.0)},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		var group errgroup.Group
+		var runners []*link.Runner
+		var hosts []*packetHost
+		addrs := []netip.Addr{netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("10.0.0.2")}
+		for i, name := range []string{"a", "b"} {
+			port, err := air.Attach(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			m, err := audio.OpenModem("air", 48000)
+			if err != nil {
+				t.Fatal(err)
+			}
+			stream := audio.Reopen(48000, 1, func(context.Context) (audio.Stream, error) { return port, nil }, nil)
+			p := audio.New(audio.Config{Modem: m, Stream: stream})
+			defer p.Close()
+			e, err := link.New(link.Config{
+				Name: name, Seed: seed + uint64(i), Epoch: uint16(i), Prefixes: []netip.Prefix{netip.PrefixFrom(addrs[i], 24)},
+				Caps: p.Caps(), Airtime: p.Airtime,
+			}, time.Now())
+			if err != nil {
+				t.Fatal(err)
+			}
+			h := &packetHost{t: t, from: addrs[i], to: addrs[1-i], mean: 4 * time.Minute, sizes: []int{64, 84, 200, 1280}, random: rand.New(rand.NewPCG(seed, uint64(i)))}
+			runner := link.NewRunner(e, p, h, nil)
+			runners, hosts = append(runners, runner), append(hosts, h)
+			group.Go(func() error { return runner.Run(ctx) })
+		}
+		group.Go(func() error {
+			if err := air.Run(ctx); ctx.Err() == nil {
+				return err
+			}
+			return nil
+		})
+		type size struct {
+			heap        uint64
+			goroutines  int
+			descriptors int
+		}
+		var first, last size
+		for hour := 1; hour <= hours; hour++ {
+			time.Sleep(time.Hour)
+			runtime.GC()
+			runtime.GC() // what pools hold goes with the second one
+			last = size{heapLive() >> 10, runtime.NumGoroutine(), descriptors(t)}
+			if hour == 1 {
+				first = last
+			}
+			t.Logf("hour %d: heap %d KiB, %d goroutines, %d descriptors", hour, last.heap, last.goroutines, last.descriptors)
+		}
+		if last.heap > first.heap+2<<10 || last.goroutines > first.goroutines || last.descriptors > first.descriptors+1 {
+			t.Errorf("it has grown from %+v to %+v", first, last)
+		}
+		for i, r := range runners {
+			s, err := r.Stats(ctx)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Logf("%d of %d packets came; bursts %+v, hostile %+v", hosts[i].received, hosts[1-i].sent, s.Bursts, s.Hostile)
+			if float64(hosts[i].received) < 0.95*float64(hosts[1-i].sent) {
+				t.Errorf("%d of %d packets came", hosts[i].received, hosts[1-i].sent)
+			}
+		}
+		cancel()
+		if err := group.Wait(); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Logf("%d hours in %v", hours, time.Since(began).Round(time.Second))
+}
