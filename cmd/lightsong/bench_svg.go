@@ -76,7 +76,7 @@ const (
 
 // panel draws one channel.
 type panel struct {
-	b                 *bytes.Buffer
+	svg
 	snrLow, snrHigh   float64 // dB, the ends of the abscissa
 	rateLow, rateHigh float64 // lg of bit/s, the ends of the ordinate
 	channel           string
@@ -141,7 +141,7 @@ func className(profile string) string {
 }
 
 func newPanel(b *bytes.Buffer, channel string, rows []benchRow) *panel {
-	p := &panel{b: b, channel: channel, rows: rows, snrLow: math.Inf(1), snrHigh: math.Inf(-1)}
+	p := &panel{svg: svg{b}, channel: channel, rows: rows, snrLow: math.Inf(1), snrHigh: math.Inf(-1)}
 	low, high := math.Inf(1), 0.0
 	for _, r := range rows {
 		p.snrLow, p.snrHigh = min(p.snrLow, r.SNRdB), max(p.snrHigh, r.SNRdB)
@@ -165,23 +165,6 @@ func (p *panel) x(snr float64) float64 {
 
 func (p *panel) y(bps float64) float64 {
 	return plotBottom - (math.Log10(bps)-p.rateLow)/(p.rateHigh-p.rateLow)*(plotBottom-plotTop)
-}
-
-// text writes a label. class may hold several names.
-func (p *panel) text(x, y float64, anchor, class, s string) {
-	fmt.Fprintf(p.b, `<text x="%.1f" y="%.1f" text-anchor="%s" class="%s">%s</text>`+"\n", x, y, anchor, class, html.EscapeString(s))
-}
-
-// path draws a line through points that may be none.
-func (p *panel) path(class string, points [][2]float64) {
-	if len(points) < 2 {
-		return
-	}
-	var d strings.Builder
-	for i, pt := range points {
-		fmt.Fprintf(&d, "%c%.1f %.1f", "ML"[min(i, 1)], pt[0], pt[1])
-	}
-	fmt.Fprintf(p.b, `<path class="%s" d="%s"/>`+"\n", class, d.String())
 }
 
 // cover keeps labels off a line.

@@ -34,6 +34,7 @@ type medium struct {
 	air    string // TOML of `lightsong sim`
 	audio  string // TOML of the stations' [audio]
 	light  bool   // two emulated boards instead of air
+	uart   string // TOML of `lightsong sim --light`: two bare UARTs
 	octets int    // of the file that is sent
 }
 
@@ -97,6 +98,7 @@ duplex = "full"`,
 		octets: 400000,
 	},
 	lightMedium,
+	uartMedium,
 }
 
 // side is one of the demo's two hosts.
@@ -163,6 +165,7 @@ func demoCommand() *cobra.Command {
 		keep   bool
 
 		emulator string
+		board    string
 	)
 	names := make([]string, len(mediums))
 	about := new(strings.Builder)
@@ -197,6 +200,14 @@ It needs no root where user namespaces are allowed.`,
 					return usageError{fmt.Errorf("medium %q does not exist: the media are %s", args[0], strings.Join(names, ", "))}
 				}
 			}
+			if board != "" {
+				if chosen.name != lightMedium.name || board != "uart" && board != "emulated" {
+					return usageError{fmt.Errorf("--board %s: `demo light` knows \"emulated\" (the default) and \"uart\"", board)}
+				}
+				if board == "uart" {
+					chosen = uartMedium
+				}
+			}
 			if count < 1 {
 				return usageError{fmt.Errorf("--count %d: at least one ping must be sent", count)}
 			}
@@ -227,6 +238,7 @@ It needs no root where user namespaces are allowed.`,
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the result as a JSON object for programs")
 	cmd.Flags().IntVar(&count, "count", 5, "pings in each direction and IP version")
 	cmd.Flags().StringVar(&emulator, "emulator", "", "for light: the folder that `make -C firmware emu` has filled (default: firmware beside this program)")
+	cmd.Flags().StringVar(&board, "board", "", "for light: \"emulated\" boards, or \"uart\", the same as `demo light-uart`")
 	cmd.Flags().BoolVar(&keep, "keep", false, "keep the folder with configurations and logs")
 	return cmd
 }
@@ -326,6 +338,9 @@ func (d *demo) verdict() error {
 func (d *demo) start(ctx context.Context) error {
 	if d.medium.light {
 		return d.startLight(ctx)
+	}
+	if d.medium.uart != "" {
+		return d.startUART(ctx)
 	}
 	socket := filepath.Join(d.dir, "air.sock")
 	air := fmt.Sprintf("socket = %q\nseed = 1\n%s", socket, d.medium.air)

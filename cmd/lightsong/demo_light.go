@@ -166,3 +166,33 @@ func (d *demo) timeScale() func() float64 {
 	began, clock := d.now(), time.Now()
 	return func() float64 { return float64(d.now()-began) / float64(time.Since(clock)) }
 }
+
+// uartMedium is two adapters without boards in simulated light, in real time.
+var uartMedium = medium{
+	name:  "light-uart",
+	about: "two bare UARTs with LED and photodiode, 1 Mbaud, 0.3 m, clocks 1 % apart, 40 ns rms jitter, lamps of 300 lx, full duplex",
+	uart: `
+baud = 1000000
+seed = 1
+[station]
+jitter_ns = 40.0
+[stations.b]
+clock_ppm = 10000.0
+`,
+	octets: 400000,
+}
+
+// startUART starts the light field and both hosts.
+func (d *demo) startUART(ctx context.Context) (err error) {
+	config := fmt.Sprintf("%s[ports]\na = %q\nb = %q\n", d.medium.uart, d.boardPath(0), d.boardPath(1))
+	path := filepath.Join(d.dir, "light.toml")
+	if err := os.WriteFile(path, []byte(config), 0o644); err != nil {
+		return err
+	}
+	if d.sim, err = d.spawn(ctx, "sim", 0, "sim", "--light", "-c", path); err != nil {
+		return err
+	}
+	return d.startHosts(ctx, func(i int) string {
+		return fmt.Sprintf("[led]\nboard = \"uart:%s\"\nbaud = 1000000", d.boardPath(i))
+	})
+}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"lightsong/link"
+	"lightsong/phy"
 	"lightsong/phy/led"
 )
 
@@ -19,10 +21,27 @@ type ledConfig struct {
 	MaxBaud int    `toml:"max_baud"`
 	Rates   []int  `toml:"rates"`
 	Dim     *int   `toml:"dim"`
+	Baud    int    `toml:"baud"`
 }
 
-// serialScheme begins the name of a board at a serial device.
-const serialScheme = "serial:"
+// serialScheme begins the name of a board at a serial device, uartScheme that of an
+// adapter without a board.
+const (
+	serialScheme = "serial:"
+	uartScheme   = "uart:"
+)
+
+// usualBaud of a bare UART: most adapters have it.
+const usualBaud = 2000000
+
+// bareUART tells whether the configuration names an adapter without a board.
+func (l *ledConfig) bareUART() bool { return strings.HasPrefix(l.Board, uartScheme) }
+
+// lightPHY is a board or an adapter.
+type lightPHY interface {
+	phy.PHY
+	State() (open bool, found int, why error)
+}
 
 // lightBurst is the longest burst on light unless the configuration says
 // otherwise: long enough that answers cost 4 % of the time, short enough that others
@@ -33,16 +52,22 @@ const lightBurst = 400 * time.Millisecond
 var chipRates = []int{1000000, 500000, 250000, 125000, 62500, 20000}
 
 func (c *upConfig) usesLed() bool {
-	return c.Led.Board != "" || c.Led.MaxBaud != 0 || c.Led.Rates != nil || c.Led.Dim != nil
+	return c.Led.Board != "" || c.Led.MaxBaud != 0 || c.Led.Rates != nil || c.Led.Dim != nil || c.Led.Baud != 0
 }
 
 func (c *upConfig) checkLed() error {
 	l := &c.Led
 	switch {
 	case l.Board == "":
-		return errors.New("led.board is not set: \"serial:/dev/serial/by-id/…\" is a board at a serial device")
-	case !strings.HasPrefix(l.Board, serialScheme) || l.Board == serialScheme:
-		return fmt.Errorf("led.board %q: must be \"serial:/path/of/the/device\"", l.Board)
+		return errors.New("led.board is not set: \"serial:/dev/serial/by-id/…\" is a board at a serial device, \"uart:/dev/…\" an adapter without one")
+	case !strings.HasPrefix(l.Board, serialScheme) && !l.bareUART() || l.Board == serialScheme || l.Board == uartScheme:
+		return fmt.Errorf("led.board %q: must be \"serial:/path/of/the/device\", or \"uart:/path\" for an adapter without a board", l.Board)
+	case l.bareUART() && (l.MaxBaud != 0 || l.Rates != nil || l.Dim != nil):
+		return errors.New("led.max_baud, led.rates and led.dim are for boards: an adapter without one has only led.baud")
+	case !l.bareUART() && l.Baud != 0:
+		return errors.New("led.baud is for an adapter without a board (\"uart:/path\"): a board has led.max_baud")
+	case l.bareUART() && l.Baud != 0 && (l.Baud < 9600 || l.Baud > 12000000):
+		return fmt.Errorf("led.baud %d: must be 9600 to 12000000", l.Baud)
 	case c.Audio.Device != "":
 		return errors.New("audio.device and led.board are both set: a station has one medium")
 	case !slices.Contains([]int{0, 115200, 250000, 500000, 1000000, 2000000}, l.MaxBaud):
@@ -85,14 +110,19 @@ func carryLight(ctx context.Context, c *upConfig, host link.Host, state *carryin
 	}
 	log.Info("medium open", "device", c.Led.Board)
 	runner := link.NewRunner(engine, p, host, log)
-	state.board.Store(p)
+	switch p := p.(type) {
+	case *led.PHY:
+		state.board.Store(p)
+	case *led.UART:
+		state.uart.Store(p)
+	}
 	state.runner.Store(runner)
 	return runner.Run(ctx)
 }
 
 // awaitBoard looks for the board until it is there. Its error is one that no
 // patience mends, or that of ctx.
-func awaitBoard(ctx context.Context, c *upConfig, log *slog.Logger) (*led.PHY, error) {
+func awaitBoard(ctx context.Context, c *upConfig, log *slog.Logger) (lightPHY, error) {
 	told := ""
 	for pause := firstRetry; ; pause = min(2*pause, lastRetry) {
 		p, err := openBoard(ctx, c, log)
@@ -111,17 +141,24 @@ func awaitBoard(ctx context.Context, c *upConfig, log *slog.Logger) (*led.PHY, e
 	}
 }
 
-func openBoard(ctx context.Context, c *upConfig, log *slog.Logger) (*led.PHY, error) {
-	cfg := led.Config{
-		Dial: led.Serial(strings.TrimPrefix(c.Led.Board, serialScheme)), MaxSpeed: c.Led.MaxBaud, Dim: 2,
-		Log: func(what string, err error) {
-			if err != nil {
-				log.Warn(what, "board", c.Led.Board, "error", err)
-				return
-			}
-			log.Info(what, "board", c.Led.Board)
-		},
+func openBoard(ctx context.Context, c *upConfig, log *slog.Logger) (lightPHY, error) {
+	tell := func(what string, err error) {
+		if err != nil {
+			log.Warn(what, "board", c.Led.Board, "error", err)
+			return
+		}
+		log.Info(what, "board", c.Led.Board)
 	}
+	if c.Led.bareUART() {
+		p, err := led.OpenUART(ctx, led.UARTConfig{
+			Dial: led.Serial(strings.TrimPrefix(c.Led.Board, uartScheme)), Speed: cmp.Or(c.Led.Baud, usualBaud), Log: tell,
+		})
+		if err != nil {
+			return nil, err // not a nil *led.UART in an interface
+		}
+		return p, nil
+	}
+	cfg := led.Config{Dial: led.Serial(strings.TrimPrefix(c.Led.Board, serialScheme)), MaxSpeed: c.Led.MaxBaud, Dim: 2, Log: tell}
 	if c.Led.Dim != nil {
 		cfg.Dim = *c.Led.Dim
 	}
@@ -129,8 +166,11 @@ func openBoard(ctx context.Context, c *upConfig, log *slog.Logger) (*led.PHY, er
 		cfg.Rates |= 1 << slices.Index(chipRates, r)
 	}
 	p, err := led.Open(ctx, cfg)
-	if errors.Is(err, led.ErrVersion) {
+	switch {
+	case errors.Is(err, led.ErrVersion):
 		return nil, fmt.Errorf("%s: %w", c.Led.Board, err)
+	case err != nil:
+		return nil, err
 	}
-	return p, err
+	return p, nil
 }

@@ -51,6 +51,7 @@ func rootCommand() *cobra.Command {
 		Long: `lightsong gives a Linux host a network interface whose cable is a loudspeaker
 and a microphone, an audio lead, or light.`,
 		Example: `  lightsong demo                     two hosts in one simulated room: ping and TCP
+  lightsong doctor                   measure the sound path, say what to do next
   lightsong up -c a.toml             bring a link up
   lightsong send --profile fsk --wav out.wav FILE
   lightsong recv --profile fsk --wav out.wav -o FILE`,
@@ -67,7 +68,7 @@ and a microphone, an audio lead, or light.`,
 	root.AddCommand(
 		demoCommand(), upCommand(), simCommand(), sendCommand(), recvCommand(),
 		modesCommand(), benchCommand(), statusCommand(), flashCommand(), versionCommand(),
-		devicesCommand(), soundProcessCommand(),
+		devicesCommand(), doctorCommand(), soundProcessCommand(),
 	)
 	return root
 }

@@ -24,8 +24,9 @@ func modesCommand() *cobra.Command {
 		Long: `List every profile and MCS (modulation and coding scheme) at 48 kHz: the net bit
 rate with everything on the medium counted, the bandwidth, and the SNR (signal
 power over noise power in 0–24 kHz) from which 90 % of full frames are received
-over white Gaussian noise. For light (profile led) there are no samples: the SNR
-is the figure that boards' bit error rates are turned into, see docs/light.md.`,
+over white Gaussian noise. For light (profiles led, and u6 for a bare UART at
+2 Mbaud) there are no samples: the SNR is the figure that bit error rates are
+turned into, see docs/light.md.`,
 		Example: `  lightsong modes
   lightsong modes --json | jq '.[] | select(.snr_db < 0)'`,
 		Args: exactly(),
@@ -39,6 +40,7 @@ is the figure that boards' bit error rates are turned into, see docs/light.md.`,
 				modes = append(modes, m.Modes...)
 			}
 			modes = append(modes, line.Modes()...)
+			modes = append(modes, line.U6Modes(usualBaud)...)
 			if asJSON {
 				return writeJSON(cmd.OutOrStdout(), modes)
 			}

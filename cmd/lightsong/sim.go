@@ -81,7 +81,10 @@ func loadTaps(p *sims.AirPath, dir string, rate int) error {
 }
 
 func simCommand() *cobra.Command {
-	var path string
+	var (
+		path  string
+		light bool
+	)
 	cmd := &cobra.Command{
 		Use:   "sim",
 		Short: "Simulate a room for any number of stations, over a unix socket",
@@ -89,7 +92,10 @@ func simCommand() *cobra.Command {
 of ` + "`lightsong up`" + ` with device = "air:SOCKET" join it, from whatever network
 namespace or container sees the socket. The room runs in lockstep with its
 stations, at most in real time: on a loaded machine simulated time goes slower,
-and no sample is lost. It runs in the foreground until SIGINT or SIGTERM.`,
+and no sample is lost. It runs in the foreground until SIGINT or SIGTERM.
+
+With --light it simulates a light field instead, edge by edge, for stations with
+board = "uart:PATH": each finds its serial line (a unix socket) at its path.`,
 		Example: `  lightsong sim -c air.toml
 
 air.toml:
@@ -103,17 +109,34 @@ air.toml:
   [stations.a]
   skew_ppm = 40.0           # the sound card's clock
 
-All keys: docs/air.md.`,
+light.toml, for sim --light -c light.toml:
+  baud = 2000000
+  [ports]                   # station = where its serial line appears
+  a = "/tmp/light-a"
+  b = "/tmp/light-b"
+  [room]
+  distance_m = 0.3
+
+All keys: docs/air.md, docs/light.md.`,
 		Args: exactly(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			log := slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil))
+			if light {
+				c, err := readSimLightConfig(path)
+				if err != nil {
+					return err
+				}
+				return simulateLight(cmd.Context(), c, log)
+			}
 			c, err := readSimConfig(path)
 			if err != nil {
 				return err
 			}
-			return simulate(cmd.Context(), c, slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil)))
+			return simulate(cmd.Context(), c, log)
 		},
 	}
 	cmd.Flags().StringVarP(&path, "config", "c", "air.toml", "configuration file")
+	cmd.Flags().BoolVar(&light, "light", false, "simulate light for bare UARTs instead")
 	return cmd
 }
 

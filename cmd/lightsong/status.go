@@ -37,6 +37,9 @@ func statusOf(ctx context.Context, c *upConfig, state *carrying) Status {
 	s := Status{Version: version, Interface: c.Tun.Name, Profile: c.Audio.Profile, Device: c.Audio.Device}
 	if c.usesLed() {
 		s.Profile, s.Device = "led", c.Led.Board
+		if c.Led.bareUART() {
+			s.Profile = "u6"
+		}
 	}
 	s.Goroutines, s.HeapOctets = runtime.NumGoroutine(), heapLive()
 	s.Link.Station = c.Station.Name
@@ -47,6 +50,8 @@ func statusOf(ctx context.Context, c *upConfig, state *carrying) Status {
 	var fault error
 	if board := state.board.Load(); board != nil {
 		s.Medium, s.Opened, fault = board.State()
+	} else if uart := state.uart.Load(); uart != nil {
+		s.Medium, s.Opened, fault = uart.State()
 	} else if stream := state.stream.Load(); stream != nil {
 		s.Medium, s.Opened, fault = stream.State()
 		if p := state.sound.Load(); p != nil {

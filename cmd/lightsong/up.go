@@ -212,6 +212,7 @@ a.toml:
   queue = "fq-codel"                          # or "fq" (no marks, no drops), "fifo"
   [led]                                       # instead of [audio]: a board with an LED and a photodiode
   board = "serial:/dev/serial/by-id/usb-…"    # flash it first: ` + "`lightsong flash`" + `
+                                              # "uart:/dev/…": a USB-serial adapter alone, and baud = 2000000
   [metrics]                                   # only for Prometheus: http://127.0.0.1:9173/metrics
   address = "127.0.0.1:9173"
   [[peer]]                                    # only for destinations behind a station
@@ -276,6 +277,7 @@ type carrying struct {
 	stream atomic.Pointer[audio.Reopening]
 	sound  atomic.Pointer[audio.PHY]
 	board  atomic.Pointer[led.PHY]
+	uart   atomic.Pointer[led.UART]
 }
 
 // carry runs the link over the configured medium until ctx ends. The medium may

@@ -39,6 +39,7 @@ const (
 // One caller uses it at a time. It never fails and never panics: what cannot be
 // read costs frames.
 type Decoder struct {
+	form    *form // nil: boards
 	head    *fec.Polar
 	control ldpc
 	frame   ldpc
@@ -53,7 +54,7 @@ type Decoder struct {
 	burst    modem.Burst
 	store    []byte
 	block    []byte
-	ratio    []float64 // violations by bit, of each segment heard
+	ratio    []float64 // of each segment heard: what the receiver can see to be wrong
 	sorted   []float64
 	quality  modem.Quality
 	ppm      float64
@@ -75,7 +76,7 @@ func (d *Decoder) Peek(body []byte) (a Announcement, ok bool) {
 	if !ok {
 		return a, false
 	}
-	return Announcement{MCS: h.mcs, Rate: p.scheme.rate, Tag: h.tag, Segment: h.segment, RestMicros: p.restMicros(h.segment)}, true
+	return Announcement{MCS: h.mcs, Rate: p.scheme.rate, Tag: h.tag, Segment: h.segment, RestMicros: p.rest(h.segment)}, true
 }
 
 func (d *Decoder) readHead(h *header) (plan, bool) {
@@ -86,7 +87,11 @@ func (d *Decoder) readHead(h *header) (plan, bool) {
 	if !d.head.Decode(d.bits, d.llr[:8*headOctets]) {
 		return plan{}, false
 	}
-	return h.parse(d.bits)
+	form := d.form
+	if form == nil {
+		form = boards
+	}
+	return h.parse(form, d.bits)
 }
 
 // Push takes the next light frame and calls emit for what it completes. What
@@ -121,19 +126,25 @@ func (d *Decoder) Push(heard *Heard, emit func(modem.Event)) {
 		h, pl = d.header, d.plan
 		h.segment++
 	}
-	if d.open && (h.tag != d.header.tag || h.segment <= d.header.segment || !sameBurst(&h, &d.header)) {
-		d.Flush(emit)
-	}
-	if !d.open {
-		d.begin(h, pl)
-		emit(modem.Event{Kind: modem.Announced, Burst: &d.burst, Quality: unknownQuality})
-	}
-	d.header = h
+	d.enter(h, pl, emit)
 	d.measure(heard, ratio)
 	d.segment(h.segment)
 	if h.segment == d.plan.segments-1 {
 		d.Flush(emit)
 	}
+}
+
+// enter makes the segment that a header tells of the one under way; it may be of
+// another burst.
+func (d *Decoder) enter(h header, p plan, emit func(modem.Event)) {
+	if d.open && (h.tag != d.header.tag || h.segment <= d.header.segment || !sameBurst(&h, &d.header)) {
+		d.Flush(emit)
+	}
+	if !d.open {
+		d.begin(h, p)
+		emit(modem.Event{Kind: modem.Announced, Burst: &d.burst, Quality: unknownQuality})
+	}
+	d.header = h
 }
 
 func sameBurst(a, b *header) bool {
@@ -182,10 +193,12 @@ func (d *Decoder) measure(heard *Heard, ratio float64) {
 func (d *Decoder) finishQuality() {
 	d.sorted = append(d.sorted[:0], d.ratio...)
 	slices.Sort(d.sorted)
-	if ratio := d.sorted[len(d.sorted)/2]; ratio == 0 {
+	switch {
+	case len(d.sorted) == 0: // only its header was heard
+	case d.sorted[len(d.sorted)/2] == 0:
 		d.quality.SNR = perfectSNR
-	} else {
-		d.quality.SNR = SNR(d.plan.scheme.rate, min(ratio/2, 0.4))
+	default:
+		d.quality.SNR = d.plan.form.snr(d.plan.scheme.rate, d.sorted[len(d.sorted)/2])
 	}
 	if d.ppmCount > 0 {
 		d.quality.PPM = d.ppm / float64(d.ppmCount)
@@ -264,7 +277,7 @@ func (d *Decoder) RemainingMicros() (micros int, ok bool) {
 	if !d.open {
 		return 0, false
 	}
-	return PauseMicros + d.plan.restMicros(d.header.segment+1), true
+	return d.plan.form.pause + d.plan.rest(d.header.segment+1), true
 }
 
 // Flush ends the burst under way: what has not come is lost. A receiver calls it

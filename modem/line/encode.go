@@ -34,51 +34,36 @@ type Encoder struct {
 // last, in µs of the board's clock; 0 for a burst that cannot be sent. Only the
 // lengths in b matter.
 func Micros(b *modem.Burst) int {
-	p, err := planOf(b)
+	p, err := boards.planOf(b)
 	if err != nil {
 		return 0
 	}
-	return p.micros()
+	return p.total()
 }
 
 // planOf plans a burst. Frames of unequal length are a fault, and so are empty
 // ones.
-func planOf(b *modem.Burst) (plan, error) {
+func (f *form) planOf(b *modem.Burst) (plan, error) {
 	octets := 0
 	if len(b.Frames) > 0 {
 		octets = len(b.Frames[0])
 	}
-	for i, f := range b.Frames {
-		if len(f) != octets {
-			return plan{}, fmt.Errorf("%w: frame %d has %d octets, frame 0 has %d", modem.ErrBurst, i, len(f), octets)
+	for i, x := range b.Frames {
+		if len(x) != octets {
+			return plan{}, fmt.Errorf("%w: frame %d has %d octets, frame 0 has %d", modem.ErrBurst, i, len(x), octets)
 		}
 	}
-	return layOut(b.MCS, len(b.Frames), octets, len(b.Control))
+	return f.layOut(b.MCS, len(b.Frames), octets, len(b.Control))
 }
 
 // Encode returns the bodies of a burst, in the order in which they are sent
 // with PauseMicros between them. They belong to the Encoder and are valid until
 // the next call. Errors wrap modem.ErrBurst.
 func (e *Encoder) Encode(b *modem.Burst) ([]Body, error) {
-	p, err := planOf(b)
+	p, h, err := e.begin(boards, b)
 	if err != nil {
 		return nil, err
 	}
-	if p.frames > 0 && p.scheme.num != p.scheme.den {
-		if err := e.frame.set(p.octets+checkOctets, p.coded); err != nil {
-			return nil, fmt.Errorf("%w: %w", modem.ErrBurst, err)
-		}
-	}
-	if p.control > 0 {
-		if err := e.control.set(p.control+checkOctets, p.codedControl); err != nil {
-			return nil, fmt.Errorf("%w: %w", modem.ErrBurst, err)
-		}
-	}
-	if e.head == nil {
-		e.head = newHeadCode()
-	}
-	e.tag = (e.tag + 1) % tags
-	h := header{mcs: p.mcs, frames: p.frames, octets: p.octets, control: p.control, tag: e.tag}
 	total := 0
 	for i := range p.segments {
 		total += bodyOctets(p.content(i))
@@ -88,24 +73,51 @@ func (e *Encoder) Encode(b *modem.Burst) ([]Body, error) {
 	}
 	e.store, e.bodies = e.store[:0], e.bodies[:0]
 	for i := range p.segments {
-		h.segment = i
-		e.content = e.appendHead(e.content[:0], &h)
-		if p.hasControl(i) {
-			e.content = e.appendCoded(e.content, &e.control, b.Control)
-		}
-		from, to := p.span(i)
-		for _, f := range b.Frames[from:to] {
-			if p.scheme.num == p.scheme.den {
-				e.content = appendChecked(e.content, f)
-			} else {
-				e.content = e.appendCoded(e.content, &e.frame, f)
-			}
-		}
+		e.segment(b, &p, &h, i)
 		start := len(e.store)
 		e.store = appendBody(e.store, e.content)
 		e.bodies = append(e.bodies, Body{Rate: p.scheme.rate, Octets: e.store[start:]})
 	}
 	return e.bodies, nil
+}
+
+// begin plans a burst and makes its codes ready.
+func (e *Encoder) begin(f *form, b *modem.Burst) (p plan, h header, err error) {
+	if p, err = f.planOf(b); err != nil {
+		return p, h, err
+	}
+	if p.frames > 0 && p.scheme.num != p.scheme.den {
+		if err := e.frame.set(p.octets+checkOctets, p.coded); err != nil {
+			return p, h, fmt.Errorf("%w: %w", modem.ErrBurst, err)
+		}
+	}
+	if p.control > 0 {
+		if err := e.control.set(p.control+checkOctets, p.codedControl); err != nil {
+			return p, h, fmt.Errorf("%w: %w", modem.ErrBurst, err)
+		}
+	}
+	if e.head == nil {
+		e.head = newHeadCode()
+	}
+	e.tag = (e.tag + 1) % tags
+	return p, header{mcs: p.mcs, frames: p.frames, octets: p.octets, control: p.control, tag: e.tag}, nil
+}
+
+// segment makes the content of segment i, not yet whitened.
+func (e *Encoder) segment(b *modem.Burst, p *plan, h *header, i int) {
+	h.segment = i
+	e.content = e.appendHead(e.content[:0], h)
+	if p.hasControl(i) {
+		e.content = e.appendCoded(e.content, &e.control, b.Control)
+	}
+	from, to := p.span(i)
+	for _, f := range b.Frames[from:to] {
+		if p.scheme.num == p.scheme.den {
+			e.content = appendChecked(e.content, f)
+		} else {
+			e.content = e.appendCoded(e.content, &e.frame, f)
+		}
+	}
 }
 
 func (e *Encoder) appendHead(dst []byte, h *header) []byte {

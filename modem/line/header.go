@@ -46,7 +46,7 @@ func (h *header) appendBits(dst []byte) []byte {
 
 // parse reads the bits. It returns false, and no plan, for what no sender
 // sends.
-func (h *header) parse(bits []byte) (plan, bool) {
+func (h *header) parse(f *form, bits []byte) (plan, bool) {
 	at := 0
 	take := func(n int) int {
 		v := 0
@@ -63,7 +63,7 @@ func (h *header) parse(bits []byte) (plan, bool) {
 	if version != headVersion || (h.frames == 0) != (h.octets == 0) {
 		return plan{}, false
 	}
-	p, err := layOut(h.mcs, h.frames, h.octets, h.control)
+	p, err := f.layOut(h.mcs, h.frames, h.octets, h.control)
 	return p, err == nil && h.segment < p.segments
 }
 
@@ -75,9 +75,12 @@ func newHeadCode() *fec.Polar {
 	return c
 }
 
+// whiteOctets are more than any segment holds.
+const whiteOctets = 8192
+
 // whitening keeps the content free of patterns: of runs of octets that the
 // serial line must escape, and of copies of the marker at other places.
-var whitening = func() (w [2048]byte) {
+var whitening = func() (w [whiteOctets]byte) {
 	fec.Scramble(w[:], 0x4B65)
 	return w
 }()

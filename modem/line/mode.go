@@ -145,11 +145,11 @@ func netBPS(m modem.Mode) float64 {
 	const control = 22
 	best := 0.0
 	for n := 1; n <= modem.MaxFrames; n++ {
-		p, err := layOut(m.MCS, n, m.FrameOctets, control)
-		if err != nil || p.micros() > longestMicros {
+		p, err := boards.layOut(m.MCS, n, m.FrameOctets, control)
+		if err != nil || p.total() > longestMicros {
 			break
 		}
-		best = max(best, float64(8*n*m.FrameOctets)/float64(p.micros())*1e6)
+		best = max(best, float64(8*n*m.FrameOctets)/float64(p.total())*1e6)
 	}
 	return best
 }

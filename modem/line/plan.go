@@ -19,8 +19,31 @@ const (
 	maxFrameOctets = modem.MaxFrameOctets
 )
 
+// form is what differs between the ways in which segments go onto the light.
+type form struct {
+	profile  string
+	schemes  []scheme
+	capacity func(rate int) int          // octets of content that a segment holds
+	duration func(rate, content int) int // of a segment: µs for boards, characters for U6
+	pause    int                         // between two segments, likewise
+	// snr is the signal-to-noise ratio, dB, for the share of what the receiver can see
+	// to be wrong: bits whose halves are alike, characters that are none of U6.
+	snr func(rate int, ratio float64) float64
+}
+
+// boards is the form of light frames that boards send.
+var boards = &form{
+	profile: "led", schemes: schemes[:], capacity: capacity, pause: PauseMicros,
+	duration: func(rate, content int) int {
+		return dividers[rate] * (OverheadChips + chipsPerOctet*bodyOctets(content))
+	},
+	// Of two unlike halves that became alike, one was right.
+	snr: func(rate int, violations float64) float64 { return SNR(rate, min(violations/2, 0.4)) },
+}
+
 // plan is how a burst of given lengths is cut into segments.
 type plan struct {
+	form    *form
 	mcs     modem.MCS
 	scheme  *scheme
 	frames  int
@@ -42,13 +65,13 @@ func codedControl(octets int) int {
 }
 
 // layOut plans a burst. Errors wrap modem.ErrBurst.
-func layOut(mcs modem.MCS, frames, octets, control int) (plan, error) {
+func (f *form) layOut(mcs modem.MCS, frames, octets, control int) (plan, error) {
 	fault := func(format string, args ...any) (plan, error) {
 		return plan{}, fmt.Errorf("%w: %s", modem.ErrBurst, fmt.Sprintf(format, args...))
 	}
 	switch {
-	case int(mcs) >= len(schemes):
-		return fault("MCS %d: the profile led has %d", mcs, len(schemes))
+	case int(mcs) >= len(f.schemes):
+		return fault("MCS %d: the profile %s has %d", mcs, f.profile, len(f.schemes))
 	case frames > modem.MaxFrames:
 		return fault("%d frames: at most %d", frames, modem.MaxFrames)
 	case frames > 0 && (octets < 1 || octets > maxFrameOctets):
@@ -56,13 +79,13 @@ func layOut(mcs modem.MCS, frames, octets, control int) (plan, error) {
 	case control > modem.MaxControlOctets:
 		return fault("control block of %d octets: at most %d", control, modem.MaxControlOctets)
 	}
-	p := plan{mcs: mcs, scheme: &schemes[mcs], frames: frames, octets: octets, control: control, codedControl: codedControl(control), segments: 1}
+	p := plan{form: f, mcs: mcs, scheme: &f.schemes[mcs], frames: frames, octets: octets, control: control, codedControl: codedControl(control), segments: 1}
 	if frames == 0 {
 		p.octets = 0
 		return p, nil
 	}
 	p.coded = p.scheme.codedOctets(octets)
-	room := capacity(p.scheme.rate) - headOctets
+	room := f.capacity(p.scheme.rate) - headOctets
 	p.first, p.each = (room-p.codedControl)/p.coded, room/p.coded
 	switch {
 	case p.first == 0:
@@ -109,24 +132,25 @@ func (p *plan) content(segment int) int {
 	return n
 }
 
-// segmentMicros is the time that a segment is on the light.
-func (p *plan) segmentMicros(segment int) int {
-	return dividers[p.scheme.rate] * (OverheadChips + chipsPerOctet*bodyOctets(p.content(segment)))
+// duration is the time that a segment is on the light, in the form's unit.
+func (p *plan) duration(segment int) int {
+	return p.form.duration(p.scheme.rate, p.content(segment))
 }
 
-// restMicros is the time from the first chip of a segment to the last one of
-// the burst.
-func (p *plan) restMicros(segment int) int {
+// rest is the time from the beginning of a segment to the end of the burst, in the
+// form's unit.
+func (p *plan) rest(segment int) int {
 	last := p.segments - 1
-	total := p.segmentMicros(last) + (last-segment)*PauseMicros
+	total := p.duration(last) + (last-segment)*p.form.pause
 	if segment == 0 && last > 0 {
-		total += p.segmentMicros(0)
+		total += p.duration(0)
 		segment = 1
 	}
 	if between := last - segment; between > 0 { // all alike
-		total += between * p.segmentMicros(segment)
+		total += between * p.duration(segment)
 	}
 	return total
 }
 
-func (p *plan) micros() int { return p.restMicros(0) }
+// total is the time of the burst.
+func (p *plan) total() int { return p.rest(0) }

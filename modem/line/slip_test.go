@@ -228,7 +228,7 @@ func FuzzDecoder(f *testing.F) {
 			if ev.Burst == nil {
 				return
 			}
-			if _, err := planOf(&modem.Burst{MCS: ev.Burst.MCS, Control: ev.Burst.Control}); err != nil {
+			if _, err := boards.planOf(&modem.Burst{MCS: ev.Burst.MCS, Control: ev.Burst.Control}); err != nil {
 				t.Errorf("%v", err)
 			}
 			for _, x := range ev.Burst.Frames {

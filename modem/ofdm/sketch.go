@@ -85,10 +85,7 @@ func newSketch(x []float32, thin *dsp.Thinner, lo float64) *sketch {
 	return s
 }
 
-// span is how many device samples behind the earliest start of a chirp a block
-// reaches; hop how many starts it covers.
-func (s *sketch) span() int { return s.behind + s.n*s.thin.Every() }
-
+// hop is how many starts a block covers.
 func (s *sketch) hop() int { return (s.n - s.l) * s.thin.Every() }
 
 // scan looks at a block. ok tells that a chirp may be there, lag thinned samples

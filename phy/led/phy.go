@@ -592,16 +592,21 @@ func (p *PHY) event(ev modem.Event) {
 	case modem.Received:
 		p.announced = false
 		p.flush.Stop()
-		out := phy.Event{Kind: phy.Received, Quality: ev.Quality}
-		out.Burst = phy.Burst{MCS: ev.Burst.MCS, Control: slices.Clone(ev.Burst.Control), Frames: make([][]byte, len(ev.Burst.Frames))}
-		if ev.Burst.Control != nil && out.Burst.Control == nil {
-			out.Burst.Control = []byte{}
-		}
-		for i, f := range ev.Burst.Frames {
-			out.Burst.Frames[i] = slices.Clone(f)
-		}
-		p.pending = append(p.pending, out)
+		p.pending = append(p.pending, received(ev))
 	}
+}
+
+// received is the event that tells of a burst, with slices of its own.
+func received(ev modem.Event) phy.Event {
+	out := phy.Event{Kind: phy.Received, Quality: ev.Quality}
+	out.Burst = phy.Burst{MCS: ev.Burst.MCS, Control: slices.Clone(ev.Burst.Control), Frames: make([][]byte, len(ev.Burst.Frames))}
+	if ev.Burst.Control != nil && out.Burst.Control == nil {
+		out.Burst.Control = []byte{}
+	}
+	for i, f := range ev.Burst.Frames {
+		out.Burst.Frames[i] = slices.Clone(f)
+	}
+	return out
 }
 
 // tellCarrier tells when the medium has become busy or idle.

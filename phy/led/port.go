@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -28,21 +29,38 @@ type Dialer func(ctx context.Context) (Port, error)
 
 // Serial is the Dialer for a serial device by its path. A path that stays the
 // same when a board is plugged in elsewhere lies in /dev/serial/by-id. Ports are
-// never listed: that can disturb boards in use.
+// never listed: that can disturb boards in use. A unix socket is a serial line too, of
+// whatever speed the other end has: a simulated one.
 func Serial(path string) Dialer {
-	return func(context.Context) (Port, error) {
+	return func(ctx context.Context) (Port, error) {
+		if at, err := os.Stat(path); err == nil && at.Mode()&fs.ModeSocket != 0 {
+			return dialSocket(ctx, path)
+		}
 		lowerLatency(path)
+		gauge := openGauge(path)
 		p, err := serial.Open(path, &serial.Mode{BaudRate: baseSpeed})
 		if err != nil {
+			gauge.close()
 			return nil, portError(path, err)
 		}
-		return &serialPort{Port: p, path: path}, nil
+		return &serialPort{Port: p, path: path, gauge: gauge}, nil
 	}
 }
 
 type serialPort struct {
 	serial.Port
-	path string
+	path  string
+	gauge queueGauge
+}
+
+// Queued is how many octets the driver has yet to send. The error is for drivers that
+// do not know.
+func (p *serialPort) Queued() (int, error) { return p.gauge.queued() }
+
+func (p *serialPort) Close() error {
+	err := p.Port.Close()
+	p.gauge.close()
+	return err
 }
 
 func (p *serialPort) SetSpeed(baud int) error {
@@ -59,6 +77,29 @@ func (p *serialPort) Read(b []byte) (int, error) {
 	}
 	return n, err
 }
+
+// socketPort is a serial line that a simulator holds the other end of.
+type socketPort struct {
+	net.Conn
+	raw syscall.RawConn
+}
+
+func dialSocket(ctx context.Context, path string) (Port, error) {
+	var dialer net.Dialer
+	conn, err := dialer.DialContext(ctx, "unix", path)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w; nobody simulates light there (`lightsong sim --light`)", path, err)
+	}
+	raw, err := conn.(*net.UnixConn).SyscallConn()
+	if err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	return &socketPort{conn, raw}, nil
+}
+
+func (p *socketPort) SetSpeed(int) error { return nil }
+
+func (p *socketPort) Queued() (int, error) { return queuedOn(p.raw) }
 
 // portError says in words why a serial device cannot be used and what to do.
 func portError(path string, err error) error {
