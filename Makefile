@@ -33,9 +33,9 @@ light-figures: ## the figures of docs/light.md, in the boards' own time: minutes
 	LIGHTSONG_FIGURES=all go test -tags figures -count=1 -timeout 60m -v -run LightFigures ./cmd/lightsong
 	go test -run '^$$' -bench Codes -benchtime 1x ./modem/line
 
-firmware: ## build the boards' image and renew the one that the program carries
+firmware: ## build the boards' images and renew those that the program carries
 	$(MAKE) -C firmware
-	cp firmware/build/lightsong-atmega328p.hex phy/led/images/
+	cp firmware/build/lightsong-atmega328p.hex firmware/build/lightsong-atmega328p-led.hex phy/led/images/
 	cd phy/led/images && sha256sum *.hex > SHA256SUMS
 
 build: ## bin/lightsong, with PortAudio where its headers are

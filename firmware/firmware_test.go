@@ -171,22 +171,29 @@ func TestCoreFuzz(t *testing.T) {
 }
 
 // The same octets from another folder.
-func TestImageIsReproducible(t *testing.T) {
+func TestImagesAreReproducible(t *testing.T) {
 	needs(t, "make", "avr-gcc")
-	image := func(from string) []byte {
+	names := []string{"lightsong-atmega328p.hex", "lightsong-atmega328p-led.hex"}
+	images := func(from string) (images [][]byte) {
 		dir := t.TempDir()
 		run(t, "make", "-s", "-C", from, "BUILD="+dir)
-		b, err := os.ReadFile(filepath.Join(dir, "lightsong-atmega328p.hex"))
-		if err != nil {
-			t.Fatal(err)
+		for _, name := range names {
+			b, err := os.ReadFile(filepath.Join(dir, name))
+			if err != nil {
+				t.Fatal(err)
+			}
+			images = append(images, b)
 		}
-		return b
+		return images
 	}
 	elsewhere := filepath.Join(t.TempDir(), "a", "longer", "name")
 	if err := os.CopyFS(elsewhere, os.DirFS(".")); err != nil {
 		t.Fatal(err)
 	}
-	if a, b := image("."), image(elsewhere); !bytes.Equal(a, b) {
-		t.Error("the image depends on the folder it is built in")
+	here, there := images("."), images(elsewhere)
+	for i, name := range names {
+		if !bytes.Equal(here[i], there[i]) {
+			t.Errorf("%s depends on the folder it is built in", name)
+		}
 	}
 }

@@ -37,7 +37,7 @@ const (
 	failedPause  = time.Second      // after a burst that the PHY could not send
 
 	reading       = 100 * time.Millisecond // that an answer may be late because a long block was to be decoded: carrier sense is not
-	maxTurnaround = 2 * time.Second        // more is no property of a medium
+	maxTurnaround = time.Second            // more is no property of a medium
 	shortestOver  = 30 * time.Second       // turnarounds are measured over
 )
 
@@ -404,6 +404,7 @@ func (e *Engine) silence(now time.Time, p *peer) {
 	a.window = min(2*a.window, e.crowd(maxWindow))
 	a.backoff = e.drawBackoff(now)
 	p.silent++
+	e.silentForm(p)
 	e.fallSilent(p)
 	if !p.live() {
 		p.poll = false // the next call has its time

@@ -47,12 +47,18 @@ type Config struct {
 	Caps    phy.Caps
 	Airtime func(*phy.Burst) time.Duration // of the PHY: exact, a function of the lengths only
 
-	MaxBurst    time.Duration // airtime of a burst; default 2 s
+	MaxBurst    time.Duration // airtime of a burst; default 2 s, or 5.6 s for bursts of long form
 	MaxExchange time.Duration // until a station contends for the medium again; default 3 s
 	Keepalive   time.Duration // silence after which a peer is asked whether it is there; default: as questions take an eighth of an idle medium, 1.5 s at least
 	QueueOctets int           // of packets waiting or not yet acknowledged; default 64 KiB
 	Queue       Discipline    // default FQCoDel
+
+	longBurst time.Duration // MaxBurst of those of long form
 }
+
+// longBurst is how long a burst of long form is by default: what its head and
+// training cost is then a tenth of it.
+const longBurst = 5600 * time.Millisecond
 
 // withDefaults fills in the zero values and checks the rest. Errors wrap
 // ErrConfig.
@@ -63,7 +69,9 @@ func (c Config) withDefaults() (Config, error) {
 	if c.MTU == 0 {
 		c.MTU = 1280
 	}
+	c.longBurst = c.MaxBurst
 	if c.MaxBurst == 0 {
+		c.longBurst = longBurst
 		c.MaxBurst = 2 * time.Second
 	}
 	if c.MaxExchange == 0 {

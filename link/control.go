@@ -15,13 +15,14 @@ const (
 
 	headOctets   = 13 // of every control block
 	reportOctets = 7  // of the report behind it, without its entries
+	formOctets   = 2  // of the wishes for forms in it, where bursts have forms
 
 	maxData     = 128 // data frames in a burst, so that the bitmap of one fits
 	historySize = 4   // bursts that a report tells of
 
-	minControl  = headOctets + reportOctets + 2 + maxData/8 // a report of one full burst fits
-	maxPrefixes = 8                                         // in a beacon
-	maxHeard    = 16                                        // neighbours in a beacon
+	minControl  = headOctets + reportOctets + formOctets + 2 + maxData/8 // a report of one full burst fits
+	maxPrefixes = 8                                                      // in a beacon
+	maxHeard    = 16                                                     // neighbours in a beacon
 
 	navUnit = 20 * time.Millisecond
 	snrUnit = 0.5 // dB
@@ -50,6 +51,8 @@ const (
 )
 
 const (
+	hasForms = 0x80 // beside the number of entries: wishes for forms follow
+
 	noMCS = 0xff
 	noSNR = -128
 )
@@ -73,6 +76,8 @@ type control struct {
 	snr       int8   // snrUnits, or noSNR
 	loss      uint8  // share of frames lost before repair, in 1/255
 	heard     []heardBurst
+	formed    bool             // forms is valid
+	forms     [phy.Forms]uint8 // as want, for bursts that are not plain
 }
 
 // heardBurst tells which data frames of a burst arrived, repaired ones included.
@@ -108,6 +113,10 @@ func (c *control) appendTo(dst []byte, limit int) []byte {
 	dst = binary.BigEndian.AppendUint16(dst, c.peerEpoch)
 	dst = append(dst, c.newest, c.want, byte(c.snr), c.loss, 0)
 	count := len(dst) - 1
+	if c.formed {
+		dst[count] = hasForms
+		dst = append(dst, c.forms[1:]...)
+	}
 	for i := range c.heard {
 		h := &c.heard[i]
 		if len(dst)-start+2+int(h.n) > limit {
@@ -149,8 +158,16 @@ func (c *control) parse(p []byte) bool {
 	}
 	c.peerEpoch = binary.BigEndian.Uint16(p)
 	c.newest, c.want, c.snr, c.loss = p[2], p[3], int8(p[4]), p[5]
-	count := int(p[6])
+	count := int(p[6] &^ hasForms)
+	c.formed = p[6]&hasForms != 0
 	p = p[reportOctets:]
+	if c.formed {
+		if len(p) < formOctets {
+			return false
+		}
+		copy(c.forms[1:], p[:formOctets])
+		p = p[formOctets:]
+	}
 	if count > historySize || count > 0 && c.flags&flagHeard == 0 {
 		return false
 	}

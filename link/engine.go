@@ -79,6 +79,8 @@ type Engine struct {
 	frames   [][]byte
 	probe    phy.Burst
 	zeros    []byte
+	formed   bool // bursts have forms
+	blocks   int  // index of the most robust mode in which a single frame is a block
 	codes    map[[2]int]reedsolomon.Encoder
 	shards   [][]byte
 
@@ -93,7 +95,7 @@ func New(cfg Config, now time.Time) (*Engine, error) {
 	}
 	e := &Engine{
 		cfg:      cfg,
-		modes:    newModes(cfg.Caps.Modes),
+		modes:    newModes(cfg.Caps.Modes, cfg.Caps.Form != nil),
 		random:   rand.New(rand.NewPCG(cfg.Seed, uint64(cfg.Epoch)<<32|uint64(fnv(fnvBasis, []byte(cfg.Name))))),
 		address:  cfg.Address,
 		all:      &peer{address: broadcast, tx: newTransmission(nil), headers: header.NewCompressor(false)},
@@ -110,6 +112,7 @@ func New(cfg Config, now time.Time) (*Engine, error) {
 		longest = max(longest, m.FrameOctets)
 	}
 	e.zeros = make([]byte, longest)
+	e.findForms()
 	e.all.pool = &e.pool
 	e.startAccess(now)
 	e.startBeacons(now)
@@ -189,11 +192,8 @@ func (e *Engine) Stats() Stats {
 		t := p.stats
 		t.Name, t.Address, t.Addresses, t.State, t.LastHeard = p.name, p.address, append([]netip.Prefix{}, p.prefixes...), p.state, p.heard
 		t.SNR, t.SNRThere = finite(p.rx.snr), finite(p.tx.snr)
-		t.MCSOut = uint8(e.modes[e.sendMode(p)].MCS)
-		t.MCSIn = uint8(e.modes[0].MCS)
-		if i, ok := p.rx.want(e.modes); ok {
-			t.MCSIn = uint8(e.modes[i].MCS)
-		}
+		t.MCSOut = uint8(e.modes[e.fastest(p)].MCS)
+		t.MCSIn = uint8(e.modes[e.wished(p)].MCS)
 		t.RTT, t.Loss, t.LossThere = p.rtt, p.rx.loss, p.tx.loss
 		for _, f := range p.flows {
 			t.Queue.Packets += len(f.packets)

@@ -14,7 +14,7 @@ const (
 	goneAfter = 4 * time.Second         // least silence of a peer that is gone,
 	goneTries = 3                       // with so many questions unanswered, of one that always answers;
 	lossTries = 8                       // so many more, times the share of those that were lost before,
-	usualLoss = 0.15                    // as far as it is more than this
+	usualLoss = 0.3                     // as far as it is more than this
 	deafTries = 6                       // so many unanswered ones of a peer that is heard: it does not hear us
 
 	leastRecall = time.Second
@@ -154,9 +154,17 @@ func (e *Engine) comeBack(now time.Time, p *peer) {
 		pkt.first, pkt.tries = now, 0 // nobody was there to hear what was tried
 	}
 	p.greetAt, p.greeted = now.Add(firstGreeting), 0
-	p.poll = len(p.outstanding) > 0
-	e.beaconSoon(now)
+	e.greetBack(now, p)
 	e.tryHeld(now)
+}
+
+// greetBack asks a peer that is back at once: its answer shows both that the other
+// hears, which beacons take longer to tell.
+func (e *Engine) greetBack(now time.Time, p *peer) {
+	if p.poll = len(p.outstanding) > 0; !p.proven.IsZero() {
+		e.pollSoon(now, p)
+	}
+	e.beaconSoon(now)
 }
 
 // restoreModes allows the modes again that fell because nobody was there to

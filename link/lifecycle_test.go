@@ -56,6 +56,7 @@ func TestKilled(t *testing.T) {
 				}
 				var slowestDown, slowestUp time.Duration
 				for round := range 20 {
+					m.run(5*time.Second, func() bool { return len(m.air) == 0 }) // the test medium's carrier ends with the burst
 					dead := m.now
 					b.engine = m.newEngine(b, nil)
 					b.sending = nil
@@ -83,7 +84,7 @@ func TestKilled(t *testing.T) {
 					back := m.now
 					m.send(b, udp(b.addr, a.addr, 1, number, 300))
 					if !m.run(5*time.Second, func() bool { return len(b.got) > 0 && len(a.got) > 0 && a.engine.Up() && b.engine.Up() }) {
-						t.Fatalf("round %d: 5 s after the return %d and %d packets came\n%s\n%s", round, len(a.got), len(b.got), summary(a), summary(b))
+						t.Errorf("round %d: 5 s after the return %d and %d packets came\n%s\n%s", round, len(a.got), len(b.got), summary(a), summary(b))
 					}
 					slowestUp = max(slowestUp, m.now.Sub(back))
 					m.run(3*time.Second, nil)
@@ -98,8 +99,8 @@ func TestKilled(t *testing.T) {
 }
 
 // TestPulled: a lead is pulled for a while: both stations know it within 5 s, what
-// waited for less than 30 s goes out within 5 s of its return, in order, and what
-// waited for longer does not.
+// waited for less than 30 s goes out soon after its return (after 10 s within 5), in
+// order, and what waited for longer does not.
 func TestPulled(t *testing.T) {
 	for _, c := range leads {
 		for _, out := range []time.Duration{10 * time.Second, 25 * time.Second, 2 * time.Minute} {
@@ -125,8 +126,9 @@ func TestPulled(t *testing.T) {
 				if out > holdFor+goneAfter {
 					want = 1
 				}
-				if !m.run(5*time.Second, func() bool { return a.engine.Up() && b.engine.Up() && len(b.got) == want }) {
-					t.Fatalf("5 s after the return %d of %d packets: %s\n%s", len(b.got), want, summary(a), summary(b))
+				// After long silence a station calls less often.
+				if limit := max(5*time.Second, 2*out/recallShare); !m.run(limit, func() bool { return a.engine.Up() && b.engine.Up() && len(b.got) == want }) {
+					t.Fatalf("long after the return %d of %d packets: %s\n%s", len(b.got), want, summary(a), summary(b))
 				}
 				t.Logf("all there %v after the return", m.now.Sub(back))
 				m.run(5*time.Second, nil)

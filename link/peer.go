@@ -68,9 +68,13 @@ type peer struct {
 	tx          transmission
 
 	// What comes from it.
-	in    inbox // unicast
-	flood inbox // broadcast
-	rx    reception
+	in    inbox     // unicast
+	flood inbox     // broadcast
+	rx    reception // of plain bursts
+
+	forms    [phy.Forms]special // of the others
+	lastForm phy.Form           // of the last burst to it
+	polled   bool               // its last burst only asked: it may not have read what we sent before
 
 	rtt, rttVar time.Duration
 	gaps        shortest  // half duplex: from a burst's end to its answer's begin
@@ -136,6 +140,7 @@ func (e *Engine) newPeer(now time.Time, address, epoch uint16) *peer {
 	}
 	p := &peer{scheduler: scheduler{pool: &e.pool}, headers: header.NewCompressor(true), address: address, epoch: epoch, state: PeerHeard, heard: now, interval: e.minBeaconInterval(), greetAt: now.Add(firstGreeting)}
 	p.tx, p.rx = newTransmission(e.modes), newReception(e.modes)
+	p.forms = newForms(e.modes)
 	p.nextID = uint8(e.random.Uint32())
 	p.restartSequence(e)
 	i, _ := slices.BinarySearchFunc(e.peers, address, func(p *peer, a uint16) int { return int(p.address) - int(a) })
@@ -247,7 +252,7 @@ func (e *Engine) identify(now time.Time, c *control) *peer {
 	p.restartSequence(e)
 	e.closeInbox(p, &p.in)
 	e.closeInbox(p, &p.flood)
-	e.beaconSoon(now)
+	e.greetBack(now, p)
 	return p
 }
 
@@ -257,7 +262,12 @@ func (e *Engine) signOfLife(now time.Time, p *peer, ev *phy.Event) {
 	if p.state == PeerUp && p.name != "" && len(p.outstanding) == 0 {
 		p.poll = false // there was nothing else to ask
 	}
-	p.rx.heard(ev.Quality.SNR, e.bounds(p, &ev.Burst))
+	if e.formed {
+		e.hearForms(p, ev)
+	}
+	if e.formOf(ev) == phy.Plain {
+		p.rx.heard(ev.Quality.SNR, e.bounds(p, &ev.Burst))
+	}
 	if p.state == PeerDown {
 		e.comeBack(now, p)
 	}

@@ -352,7 +352,7 @@ func (s *scheduler) someoneWaits() bool {
 }
 
 // rate to p in bit/s, as far as the mode tells.
-func (e *Engine) rate(p *peer) float64 { return max(1, e.modes[e.sendMode(p)].NetBPS) }
+func (e *Engine) rate(p *peer) float64 { return max(1, e.modes[e.fastest(p)].NetBPS) }
 
 // dropHead drops the packet of a flow that has waited longest.
 func (e *Engine) dropHead(p *peer, f *flow) {

@@ -51,15 +51,16 @@ const (
 type modes []phy.Mode
 
 // newModes keeps of a table the modes worth having: one that needs more SNR than
-// another and is not faster is left out.
-func newModes(table []phy.Mode) modes {
+// another and is not faster is left out. Where bursts have forms, one that is as
+// fast as the one before may be of a form that the other one never is.
+func newModes(table []phy.Mode, formed bool) modes {
 	m := slices.Clone(table)
 	slices.SortStableFunc(m, func(a, b phy.Mode) int {
 		return cmp.Or(cmp.Compare(a.SNRdB, b.SNRdB), cmp.Compare(b.NetBPS, a.NetBPS))
 	})
 	kept := m[:1]
 	for _, mode := range m[1:] {
-		if mode.NetBPS > kept[len(kept)-1].NetBPS {
+		if last := kept[len(kept)-1].NetBPS; mode.NetBPS > last || formed && mode.NetBPS == last {
 			kept = append(kept, mode)
 		}
 	}
@@ -100,10 +101,11 @@ type reception struct {
 	lossy   bool    // something was lost in a mode asked for
 	loss    float64 // share of frames lost before repair, smoothed
 	ceiling ceiling // of the mode to ask for: answers in it must reach us
+	least   float64 // dB, the narrowest margin
 }
 
 func newReception(m modes) reception {
-	return reception{snr: math.NaN(), margin: startMargin, step: firstStep, widen: marginStep, edge: math.Inf(-1), ceiling: newCeiling(m)}
+	return reception{snr: math.NaN(), margin: startMargin, step: firstStep, widen: marginStep, edge: math.Inf(-1), ceiling: newCeiling(m), least: minMargin}
 }
 
 // heard takes the SNR of a burst, NaN for none, and what kind of bound it is.
@@ -198,7 +200,7 @@ func (r *reception) frames(total, lost int, wanted bool, target float64) {
 	if r.streak == 0 {
 		r.widen = marginStep
 	}
-	r.margin = max(minMargin, min(most, r.margin))
+	r.margin = max(r.least, min(most, r.margin))
 }
 
 // want is the index of the mode to ask for; ok is false while no SNR is known.

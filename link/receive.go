@@ -318,9 +318,10 @@ func (e *Engine) received(now time.Time, ev *phy.Event) {
 		return
 	}
 	given := len(e.out)
-	heard := e.takeFrames(now, p, in, c, b, octets)
+	heard := e.takeFrames(now, p, in, c, b, e.formOf(ev), octets)
 	switch c.kind {
 	case unicast:
+		p.polled = c.data == 0 && c.flags&flagWanted != 0
 		e.deliver(now, p, in)
 		if c.data > 0 {
 			in.history = slices.Insert(in.history, 0, heard)
@@ -344,7 +345,7 @@ func (e *Engine) received(now time.Time, ev *phy.Event) {
 
 // takeFrames repairs the frames of a burst and reads them. It returns which of
 // its data frames count as received.
-func (e *Engine) takeFrames(now time.Time, p *peer, in *inbox, c *control, b *phy.Burst, octets int) (h heardBurst) {
+func (e *Engine) takeFrames(now time.Time, p *peer, in *inbox, c *control, b *phy.Burst, form phy.Form, octets int) (h heardBurst) {
 	k, n := int(c.data), len(b.Frames)
 	h = heardBurst{id: c.id}
 	lost, lostData := 0, 0
@@ -359,10 +360,13 @@ func (e *Engine) takeFrames(now time.Time, p *peer, in *inbox, c *control, b *ph
 	e.stats.Frames.Received += uint64(n - lost)
 	e.stats.Frames.Failed += uint64(lost)
 	if c.kind != beaconed || lost < n {
-		want, asked := p.rx.want(e.modes)
-		p.rx.frames(n, lost, asked && e.modes[want].MCS == b.MCS, e.modes.target(want))
+		rx := p.reception(form)
+		want, asked := rx.want(e.modes)
+		if form == phy.Plain || !p.forms[form].barred { // no margin makes up for motion
+			rx.frames(n, lost, asked && e.modes[want].MCS == b.MCS, e.modes.target(want))
+		}
 	}
-	if c.kind == unicast && float64(lost) < badShare*float64(max(1, n)) {
+	if form == phy.Plain && c.kind == unicast && float64(lost) < badShare*float64(max(1, n)) {
 		p.rx.ceiling.succeed(e.modes.index(b.MCS))
 		if k > 0 {
 			p.wellIn = e.modes.index(b.MCS)

@@ -20,7 +20,9 @@ type sentBurst struct {
 	id      uint8
 	at      time.Time // when its last sample had left
 	airtime time.Duration
-	mode    int       // index
+	mode    int // index
+	form    phy.Form
+	blamed  bool      // its form rests already because it was not answered
 	pieces  [][]piece // by data frame
 	parity  int
 
@@ -33,6 +35,7 @@ type bareBurst struct {
 	open bool
 	id   uint8
 	mode int // index
+	form phy.Form
 }
 
 // current is the burst that NextBurst gave out and BurstSent has not yet taken
@@ -180,8 +183,8 @@ func (e *Engine) quickest(allowed, control, pending int, loss float64, budget ti
 }
 
 // fill puts fragments of what waits for p into e.frames, parity behind them. It
-// returns nil when nothing waits.
-func (e *Engine) fill(now time.Time, p *peer, mode, control int, loss float64) *sentBurst {
+// returns nil when nothing waits. The frames are as cut has them, if it has any.
+func (e *Engine) fill(now time.Time, p *peer, mode, control int, loss float64, cut layout) *sentBurst {
 	defer p.release()
 	pending := p.pending(p.windowOpen())
 	if pending == 0 {
@@ -191,10 +194,16 @@ func (e *Engine) fill(now time.Time, p *peer, mode, control int, loss float64) *
 	if !p.hurry {
 		p.noteTurn(now)
 	}
+	octets, k := cut.octets, cut.frames
+	if cut.form != phy.Plain {
+		loss = 0 // such a burst comes whole or not at all
+	}
 	budget := e.budget(now, p, mode, control)
-	octets, k := min(e.modes[mode].FrameOctets, pending), 1
-	octets = e.shorten(mode, control, octets, loss, budget)
-	if pending > octets {
+	if k == 0 {
+		octets, k = min(e.modes[mode].FrameOctets, pending), 1
+		octets = e.shorten(mode, control, octets, loss, budget)
+	}
+	if cut.frames == 0 && pending > octets {
 		k = (pending + octets - fragHead - 1) / (octets - fragHead)
 		k = min(k, maxData, e.longest(mode, control, octets, loss, budget))
 		octets, k = e.another(mode, control, octets, k, pending, loss, budget)
@@ -239,10 +248,15 @@ func (e *Engine) fill(now time.Time, p *peer, mode, control int, loss float64) *
 		e.pool.freeBurst(burst)
 		return nil
 	}
+	burst.parity = min(parity(k, loss), e.cfg.Caps.MaxFrames-k)
+	if missing := cut.frames - k; cut.form == phy.Long && missing > 0 {
+		// Less was there than had waited. A burst that is shorter than planned may
+		// not be a long one, and could not be read.
+		burst.parity, used = min(k, missing), octets
+	}
 	for i, f := range e.frames {
 		e.frames[i] = f[:used:used]
 	}
-	burst.parity = min(parity(k, loss), e.cfg.Caps.MaxFrames-k)
 	e.addParity(burst.parity, octets, used)
 	return burst
 }
@@ -353,6 +367,11 @@ func (e *Engine) report(c *control, p *peer) {
 	if i, ok := p.rx.want(e.modes); ok {
 		c.want = uint8(e.modes[i].MCS)
 	}
+	if c.formed = e.formed; c.formed {
+		for f := phy.Block; f < phy.Forms; f++ {
+			c.forms[f] = e.formWish(p, f)
+		}
+	}
 	c.loss = uint8(p.rx.loss*255 + 0.5)
 	c.heard = c.heard[:0]
 	if p.in.lost {
@@ -385,10 +404,16 @@ func (e *Engine) buildUnicast(now time.Time, p *peer, answer, talk, ask bool, ds
 		p.hurry = e.mayHurry(now, p, mode, len(e.block))
 		pending = p.pending(p.windowOpen())
 	}
-	mode = e.quickest(mode, len(e.block), pending, p.tx.loss, e.budget(now, p, mode, len(e.block)))
+	var cut layout
+	if budget := e.budget(now, p, mode, len(e.block)); e.formed {
+		cut = e.layOut(p, mode, len(e.block), pending, budget)
+		mode = cut.mode
+	} else {
+		mode = e.quickest(mode, len(e.block), pending, p.tx.loss, budget)
+	}
 	var burst *sentBurst
 	if talk {
-		burst = e.fill(now, p, mode, len(e.block), p.tx.loss)
+		burst = e.fill(now, p, mode, len(e.block), p.tx.loss, cut)
 	}
 	if burst == nil && !answer && !ask {
 		return false
@@ -415,13 +440,19 @@ func (e *Engine) buildUnicast(now time.Time, p *peer, answer, talk, ask bool, ds
 		c.data = uint8(len(burst.pieces))
 		burst.id = c.id
 	} else {
-		p.bare = bareBurst{true, c.id, mode}
+		p.bare = bareBurst{open: true, id: c.id, mode: mode}
 		if wanted {
 			e.stats.Bursts.Polls++
 		}
 	}
 	e.current = current{kind: unicast, peer: p, burst: burst, id: c.id, wanted: wanted}
 	e.emit(mode, dst)
+	if e.formed {
+		p.lastForm = e.cfg.Caps.Form(dst)
+		if p.bare.form = p.lastForm; burst != nil {
+			burst.form = p.lastForm
+		}
+	}
 	return true
 }
 
@@ -431,7 +462,7 @@ func (e *Engine) buildFlood(now time.Time, dst *phy.Burst) bool {
 	mode, worst := e.floodMode()
 	c := &e.control
 	*c = control{kind: flooded, src: e.address, dst: broadcast, epoch: e.cfg.Epoch, id: p.nextID, heard: c.heard[:0]}
-	burst := e.fill(now, p, mode, headOctets, max(worst, floodLoss))
+	burst := e.fill(now, p, mode, headOctets, max(worst, floodLoss), layout{})
 	if burst == nil {
 		return false
 	}
@@ -500,10 +531,7 @@ func (e *Engine) resolve(p *peer, b *sentBurst, heard *heardBurst) {
 		}
 	}
 	if heard != nil {
-		p.tx.outcome(b.mode, len(b.pieces), lost)
-		if 2*lost < len(b.pieces) {
-			p.wellOut = b.mode
-		}
+		e.outcome(p, b, lost)
 	}
 	e.freeBurst(b)
 	p.trim()
@@ -538,6 +566,7 @@ func (e *Engine) takeReport(p *peer, c *control) {
 	}
 	e.hearsUs(p)
 	e.takeWish(p, c.want, c.snr)
+	e.takeForms(p, c)
 	p.tx.loss = float64(c.loss) / 255
 	if c.flags&flagResync != 0 {
 		e.stats.Headers.Resyncs++
@@ -554,7 +583,9 @@ func (e *Engine) takeReport(p *peer, c *control) {
 	p.in.history = slices.DeleteFunc(p.in.history, func(h heardBurst) bool { return h.told && int8(c.newest-h.toldIn) >= 0 })
 	if p.bare.open && p.bare.id == c.newest {
 		p.bare.open = false
-		p.tx.ceiling.succeed(p.bare.mode)
+		if p.bare.form == phy.Plain {
+			p.tx.ceiling.succeed(p.bare.mode)
+		}
 	}
 	kept := p.outstanding[:0]
 	for _, b := range p.outstanding {

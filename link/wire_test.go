@@ -334,7 +334,7 @@ func TestRate(t *testing.T) {
 		{MCS: 1, NetBPS: 500, SNRdB: 8}, // beaten by the next
 		{MCS: 2, NetBPS: 1000, SNRdB: 0},
 		{MCS: 3, NetBPS: 4000, SNRdB: 10},
-	})
+	}, false)
 	if len(m) != 3 || m[1].MCS != 2 || m.index(1) != 0 || m.index(3) != 2 {
 		t.Fatalf("modes %+v", m)
 	}

@@ -95,7 +95,29 @@ type Quality struct {
 	Doppler     float64 // Hz, root mean square Doppler spread of what changes in the channel, at the middle of the band; 0: it does not change
 	Want        MCS     // the mode in which the receiver would like the next burst, by all of the above; only if Wants
 	Wants       bool
+
+	// Of bursts of each form, the SNR that they would see over this path, on the
+	// scale of SNR; NaN where this burst does not tell. Only modems that are Formers
+	// fill it in.
+	Form Form
+	SNRs [Forms]float64
 }
+
+// Form is how a burst is built, as far as it decides what echoes and motion do to
+// it: over one path a receiver sees an SNR of its own on bursts of each form.
+type Form uint8
+
+// The forms.
+const (
+	Plain Form   = iota // symbols after one another: echoes beyond their prefix are noise
+	Block               // a single symbol, the echoes of which are gathered: short
+	Long                // symbols so long that echoes can be learned and taken out: seconds
+	Forms = iota        // how many there are
+)
+
+// Former is a Modulator whose bursts have several forms. Like Samples, Form may be
+// called from any goroutine, and only the lengths in b matter.
+type Former interface{ Form(b *Burst) Form }
 
 // Mode describes one row of a profile's table.
 type Mode struct {

@@ -23,6 +23,16 @@ type (
 	Mode = modem.Mode
 	// Quality is modem.Quality.
 	Quality = modem.Quality
+	// Form is modem.Form.
+	Form = modem.Form
+)
+
+// The forms of bursts.
+const (
+	Plain = modem.Plain
+	Block = modem.Block
+	Long  = modem.Long
+	Forms = modem.Forms
 )
 
 // ErrClosed is returned by every method of a PHY after Close.
@@ -64,6 +74,9 @@ type Caps struct {
 	Turnaround time.Duration // from the end of a burst on the medium to the start of the earliest answer: the answering station's buffers; also how long carrier sense is blind
 	MaxFrames  int           // frames in a burst
 	MaxControl int           // octets in the control block
+	// Form of a burst, of whose frames and control block only the lengths matter;
+	// nil where all bursts are of one form.
+	Form func(*Burst) Form
 }
 
 // PHY is one station on one medium. Transmit and Receive may be called at the

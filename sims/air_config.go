@@ -86,6 +86,9 @@ type AirStation struct {
 	ReachM     *float64 `toml:"reach_m"`      // radius of the circle, 0.01…10; nil: 0.25
 	MoveStartS *float64 `toml:"move_start_s"` // simulated time at which it is picked up; nil: 0
 	MoveStopS  *float64 `toml:"move_stop_s"`  // and put down; 0: never; nil: 0
+
+	UnplugStartS *float64 `toml:"unplug_start_s"` // simulated time at which its plug is pulled: it hears its own noise alone, and nobody hears it; nil: never
+	UnplugStopS  *float64 `toml:"unplug_stop_s"`  // and put back; 0: never; nil: 0
 }
 
 // AirPath gives one path its own values. It also holds for the reverse path,
@@ -211,6 +214,7 @@ func (c *AirConfig) Validate() error {
 		within(where+".speed_m_s", s.SpeedMPS, 0, 10)
 		within(where+".reach_m", s.ReachM, 0.01, 10)
 		during(where+".move_", or(s.MoveStartS, 0), or(s.MoveStopS, 0))
+		during(where+".unplug_", or(s.UnplugStartS, 0), or(s.UnplugStopS, 0))
 	}
 	station("station", c.Station)
 	for _, name := range slices.Sorted(maps.Keys(c.Stations)) {

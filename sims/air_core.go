@@ -144,6 +144,9 @@ type station struct {
 	heard     int64 // samples of the station's clock so far
 	block     []float32
 
+	unplug, replug float64 // samples of the Air's clock
+	unplugged      bool
+
 	count stationCount
 }
 
@@ -229,6 +232,10 @@ func (c *core) attachChannel(name string, right bool) *station {
 	s.hitLength = int64(math.Round(or(cfg.HitMS, 20) / 1e3 * float64(c.rate)))
 	s.hitLevel = float32(amplitude(or(cfg.HitDBFS, -6)))
 	s.hitMute = or(cfg.HitMute, false)
+	s.unplug, s.replug = math.Inf(1), end(or(cfg.UnplugStopS, 0), c.rate)
+	if cfg.UnplugStartS != nil {
+		s.unplug = *cfg.UnplugStartS * float64(c.rate)
+	}
 
 	at, _ := slices.BinarySearchFunc(c.stations, name, func(s *station, name string) int {
 		if s.name == name {
@@ -284,6 +291,8 @@ func (c *core) due(s *station) bool { return !s.gone && !s.out.Ready(c.step, 1+s
 // valid until its next exchange. lost samples before it were dropped; lost and
 // len(in) are a block together.
 func (c *core) exchange(s *station, out []float32) (in []float32, lost int) {
+	now := float64(c.now) * float64(c.step)
+	s.unplugged = now >= s.unplug && now < s.replug
 	s.play(out)
 	n := copy(s.block, s.recorded)
 	s.recorded = s.recorded[:copy(s.recorded, s.recorded[n:])]
@@ -314,6 +323,9 @@ func (s *station) play(out []float32) {
 		if r > 1 {
 			s.count.speakerLimits++
 		}
+		if s.unplugged {
+			v = 0
+		}
 		s.played[i] = v
 		s.count.sent++
 		s.count.sentEnergy += float64(v) * float64(v)
@@ -326,6 +338,9 @@ func (s *station) listen(block []float32) {
 	for i, v := range block {
 		if s.coupling.pole != 0 {
 			v = s.coupling.filter(v)
+		}
+		if s.unplugged {
+			v = 0
 		}
 		t := s.heard
 		for s.hits.due(t) {

@@ -935,3 +935,28 @@ func BenchmarkAir(b *testing.B) {
 		}
 	}
 }
+
+// TestUnplugged: a station whose plug is out neither is heard nor hears, whether
+// it is the one that plays or the one that listens, and only then.
+func TestUnplugged(t *testing.T) {
+	const from, to = 0.5, 1.0
+	for _, which := range []string{"a", "b"} {
+		cfg := dry()
+		cfg.Stations = map[string]AirStation{which: {UnplugStartS: new(from), UnplugStopS: new(to)}}
+		got := record(t, cfg, 1.6, tone(1000, 0.1, 48000, 48000*3/2), "a", "b")["b"]
+		// Buffers and blocks shift the edges by some 10 ms.
+		for _, part := range []struct {
+			from, to float64
+			want     float64
+		}{{0.1, 0.45, 0.01}, {0.55, 0.95, 0}, {1.1, 1.4, 0.01}} {
+			if p := power(got[int(part.from*48000):int(part.to*48000)]); math.Abs(p-part.want) > 1e-3*part.want {
+				t.Errorf("seed %d, %s unplugged, %g to %g s: power %g, want %g", seed, which, part.from, part.to, p, part.want)
+			}
+		}
+	}
+	cfg := dry()
+	cfg.Station.UnplugStartS, cfg.Station.UnplugStopS = new(2.0), new(1.0)
+	if err := cfg.Validate(); err == nil || !strings.Contains(err.Error(), "unplug_stop_s") {
+		t.Errorf("an end before the begin: %v", err)
+	}
+}

@@ -3,6 +3,7 @@ package sims
 import (
 	"fmt"
 	"math"
+	"slices"
 )
 
 // The two stations of a Channel: what AirConfig.Stations and AirConfig.Paths
@@ -46,9 +47,10 @@ func NewChannel(cfg AirConfig) (*Channel, error) {
 
 // Carry appends to dst what the listener's microphone delivers of a burst: lead
 // samples before it, by both clocks, then the burst, delayed by the path alone,
-// and what follows it, lead + len(burst) + trail samples in all. Samples that
-// the microphone loses (AirStation.GapIntervalS) are zeros. The same seed gives
-// the same samples.
+// and what follows it, lead + n + trail samples in all if the burst has n. Samples
+// that the microphone loses (AirStation.GapIntervalS) are zeros. The same seed
+// gives the same samples. With two channels (AirConfig.Channels) all samples are
+// pairs, left and right in turn, and lengths count pairs.
 func (c *Channel) Carry(dst, burst []float32, lead, trail int, seed uint64) []float32 {
 	cfg := c.cfg
 	cfg.Seed = seed
@@ -56,39 +58,66 @@ func (c *Channel) Carry(dst, burst []float32, lead, trail int, seed uint64) []fl
 	if err != nil { // NewChannel has validated it
 		panic(err)
 	}
-	sender, listener := medium.attach(Sender), medium.attach(Listener)
-
-	// The devices' buffers belong to a conversation, not to a path.
-	skip := sender.bufferOut + listener.bufferIn
-	want := len(dst) + lead + len(burst) + trail
+	channels := cfg.channels()
+	base, n := len(dst), len(burst)/channels
+	want := lead + n + trail
+	dst = slices.Grow(dst, channels*want)[:base+channels*want]
+	ways := make([]way, channels)
+	for i := range ways {
+		w := &ways[i]
+		w.sender, w.listener = medium.attachChannel(Sender, i == 1), medium.attachChannel(Listener, i == 1)
+		// The devices' buffers belong to a conversation, not to a path.
+		w.skip = w.sender.bufferOut + w.listener.bufferIn
+		w.at = -lead
+	}
 	out := make([]float32, medium.block)
-	at := -lead // in the burst, of the next sample that the sender plays
-	for len(dst) < want {
-		if medium.due(sender) {
-			clear(out)
-			for i := range out {
-				if n := at + i; n >= 0 && n < len(burst) {
-					out[i] = burst[n]
+	for ways[channels-1].heard < want {
+		for i := range ways {
+			w := &ways[i]
+			if medium.due(w.sender) {
+				clear(out)
+				for j := range out {
+					if k := w.at + j; k >= 0 && k < n {
+						out[j] = burst[k*channels+i]
+					}
 				}
+				w.at += len(out)
+				medium.exchange(w.sender, out)
 			}
-			at += len(out)
-			medium.exchange(sender, out)
-		}
-		if medium.due(listener) {
-			in, lost := medium.exchange(listener, nil)
-			for range lost {
-				if skip > 0 {
-					skip--
-				} else if len(dst) < want {
-					dst = append(dst, 0)
-				}
+			if medium.due(w.listener) {
+				in, lost := medium.exchange(w.listener, nil)
+				w.hear(dst[base+i:], channels, want, lost, in)
 			}
-			n := min(skip, len(in))
-			skip -= n
-			in = in[n:]
-			dst = append(dst, in[:min(len(in), want-len(dst))]...)
 		}
 		medium.tick()
 	}
 	return dst
+}
+
+// way is one channel of a burst on its way.
+type way struct {
+	sender, listener *station
+	at               int // in the burst, of the next sample that the sender plays
+	skip             int // samples that are still to be dropped
+	heard            int
+}
+
+// hear puts what the listener lost, and what it heard behind that, to every so manyth
+// sample of dst, until there are as many as wanted.
+func (w *way) hear(dst []float32, every, want, lost int, in []float32) {
+	put := func(v float32) {
+		switch {
+		case w.skip > 0:
+			w.skip--
+		case w.heard < want:
+			dst[w.heard*every] = v
+			w.heard++
+		}
+	}
+	for range lost {
+		put(0)
+	}
+	for _, v := range in {
+		put(v)
+	}
 }

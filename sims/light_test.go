@@ -311,3 +311,34 @@ func BenchmarkLight(b *testing.B) {
 	}
 	b.ReportMetric(float64(b.Elapsed())/float64(time.Duration(b.N)*time.Millisecond), "core")
 }
+
+// How far light carries with the default parts, and with lenses: the share of wrong
+// characters by distance (docs/light.md).
+//
+//	go test -run '^$' -bench LightRange -benchtime 1x ./sims
+func BenchmarkLightRange(b *testing.B) {
+	for _, parts := range []struct {
+		name string
+		s    LightStation
+	}{
+		{"bare", LightStation{}},
+		{"lens on the LED, 3°", LightStation{HalfDeg: new(3.0)}},
+		{"lenses at both ends, 3°, 20 mm", LightStation{HalfDeg: new(3.0), AreaMM2: new(300.0)}},
+	} {
+		for _, baud := range []int{1000000, 2000000, 3000000} {
+			reach := 0.
+			for d := 0.1; d < 100; d *= 1.1 {
+				c := LightConfig{Seed: 1, Station: parts.s, Room: LightRoom{DistanceM: &d}}
+				l, p := lightPair(b, c, baud)
+				sent, heard := converse(b, l, p, rand.New(rand.NewPCG(1, 2)), baud, 30)
+				if len(heard) < len(sent)*8/10 || wrongShare(sent, heard) > 1e-3 {
+					break
+				}
+				reach = d
+			}
+			l, p := lightPair(b, LightConfig{Station: parts.s, Room: LightRoom{DistanceM: &reach}}, baud)
+			signal, noise := l.Received(p[0], p[1])
+			b.Logf("%s, %d baud: %.2g m, signal %.3g nA, noise %.2g nA rms", parts.name, baud, reach, signal*1e9, noise*1e9)
+		}
+	}
+}

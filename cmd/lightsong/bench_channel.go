@@ -38,6 +38,23 @@ var channelKinds = []*channelKind{
 	{name: "cable", about: "noise, AC coupling at 20 Hz, a 16 bit converter", apply: func(cfg *sims.AirConfig, _ float64, _ []float64) {
 		coupled(cfg)
 	}},
+	{name: "crosstalk", about: "as cable, of two channels: what one hears of the other", args: []channelArg{{"dB", -40, -120, 0}},
+		apply: func(cfg *sims.AirConfig, _ float64, args []float64) {
+			coupled(cfg)
+			cfg.Room.CrosstalkDB = &args[0]
+		}},
+	{name: "moved", about: "room, one end moved in a circle of 0.25 m",
+		args: []channelArg{{"RT60 in s", 0.3, 0, 5}, {"DRR in dB", 3, -40, 40}, {"m/s", 0.1, 0, 10}},
+		apply: func(cfg *sims.AirConfig, _ float64, args []float64) {
+			cfg.Room.RT60, cfg.Room.DRR = &args[0], &args[1]
+			cfg.Stations[sims.Sender] = sims.AirStation{SkewPPM: new(80.0), DriftPPMMin: new(0.0), SpeedMPS: &args[2]}
+		}},
+	{name: "walker", about: "room in which somebody walks: share of the echoes' energy that changes",
+		args: []channelArg{{"RT60 in s", 0.3, 0, 5}, {"DRR in dB", 3, -40, 40}, {"of the energy", 0.01, 0, 1}},
+		apply: func(cfg *sims.AirConfig, _ float64, args []float64) {
+			cfg.Room.RT60, cfg.Room.DRR, cfg.Room.WalkerShare = &args[0], &args[1], args[2]
+			cfg.Stations[sims.Sender] = sims.AirStation{SkewPPM: new(80.0), DriftPPMMin: new(0.0)}
+		}},
 	{name: "room", about: "noise, another room for each burst: RT60, direct-to-reverberant ratio; clocks 80 ppm apart",
 		args: []channelArg{{"RT60 in s", 0.3, 0, 5}, {"DRR in dB", 3, -40, 40}},
 		apply: func(cfg *sims.AirConfig, _ float64, args []float64) {
@@ -130,10 +147,11 @@ func mustChannel(spec string) benchChannel {
 
 // open makes the channel for a sample rate and a signal-to-noise ratio in dB: the
 // power of modem.LevelDBFS over the noise's in 0…rate/2.
-func (c benchChannel) open(rate int, snr float64) (*sims.Channel, error) {
+func (c benchChannel) open(rate int, snr float64, channels int) (*sims.Channel, error) {
 	cfg := sims.AirConfig{
-		Rate: rate,
-		Room: sims.AirRoom{RT60: new(0.0)},
+		Rate:     rate,
+		Channels: channels,
+		Room:     sims.AirRoom{RT60: new(0.0)},
 		Station: sims.AirStation{
 			SkewPPM: new(0.0), SpeakerLimit: new(math.Inf(1)), MicLimit: new(math.Inf(1)),
 			NoiseDBFS: new(modem.LevelDBFS - snr),
@@ -153,7 +171,7 @@ func channelHelp() string {
 		for i, a := range k.args {
 			name += fmt.Sprintf("%c%g", ":/"[min(i, 1)], a.value)
 		}
-		fmt.Fprintf(&b, "  %-12s %s\n", name, k.about)
+		fmt.Fprintf(&b, "  %-18s %s\n", name, k.about)
 	}
 	return b.String()
 }

@@ -25,13 +25,15 @@ type benchLine struct {
 	profile string
 	rate    int // Hz
 	channel string
-	snr     float64 // dB
-	shape   burstShape
-	bursts  int     // to choose the mode on, and as many to measure it on
-	share   float64 // of the packets that must arrive
+	snr     float64    // dB
+	shape   burstShape // of 0 octets: as many KiB as it has frames, in the mode's own frames
+	bursts  int        // to choose the mode on, and as many to measure it on
+	share   float64    // of the packets that must arrive
 	kind    lineKind
 	goal    float64 // in kind's unit
-	like    string  // takes the mode that reaches that line's goal, or fastQPSK; empty: it chooses its own
+	bps     float64 // with like: what the mode is to promise, instead of the goal
+	cpu     cpuUse
+	like    string // takes the mode that reaches that line's goal, or fastQPSK; empty: it chooses its own
 }
 
 type lineKind int
@@ -41,34 +43,48 @@ const (
 	lineAirtime                 // ms of a burst
 	lineEbN0                    // dB
 	lineShare                   // of packets, %
+	lineFound                   // preambles found, %
+	lineNoise                   // false preambles in an hour of noise
+	lineGap                     // of a code to the normal approximation, dB
+	lineCPU                     // share of one core
 )
 
 // unit of the figure, and whether less of it is better.
-func (k lineKind) unit() string { return [...]string{"bit/s", "ms", "dB", "%"}[k] }
+func (k lineKind) unit() string {
+	return [...]string{"bit/s", "ms", "dB", "%", "%", "per h", "dB", "core"}[k]
+}
 
-func (k lineKind) lessIsBetter() bool { return k == lineAirtime || k == lineEbN0 }
+func (k lineKind) lessIsBetter() bool { return k != lineGoodput && k != lineShare && k != lineFound }
 
 // benchLines are the lines of docs/bench.md that go through the modem's public
 // interface. The bursts are such that 40 packets or more are counted; in rooms
 // each burst has a room of its own.
 var benchLines = []benchLine{
-	{name: "1-60dB", profile: "cable", channel: "cable", snr: 60, shape: burstShape{180, 1024, 8}, bursts: 2, share: 0.9, goal: 330e3},
-	{name: "3-37dB", profile: "cable", channel: "awgn", snr: 37, shape: burstShape{130, 1024, 8}, bursts: 2, share: 0.9, goal: 210e3},
-	{name: "3-22dB", profile: "cable", channel: "awgn", snr: 22, shape: burstShape{80, 1024, 8}, bursts: 2, share: 0.9, goal: 125e3},
-	{name: "3-12dB", profile: "cable", channel: "awgn", snr: 12, shape: burstShape{48, 1024, 8}, bursts: 2, share: 0.9, goal: 60e3},
-	{name: "3-5dB", profile: "cable", channel: "awgn", snr: 5, shape: burstShape{22, 1024, 8}, bursts: 4, share: 0.9, goal: 30e3},
-	{name: "3-1000B", profile: "cable", channel: "cable", snr: 60, shape: burstShape{1, 1000, 0}, bursts: 40, share: 0.9, goal: 120e3},
+	{name: "1-60dB", profile: "cable", channel: "cable", snr: 60, shape: burstShape{180, 0, 8}, bursts: 2, share: 0.9, goal: 330e3},
+	{name: "2-48kHz", profile: "cable2", channel: "crosstalk:-40", snr: 60, shape: burstShape{360, 0, 8}, bursts: 2, share: 0.9, goal: 640e3},
+	{name: "2-48kHz-20dB", profile: "cable2", channel: "crosstalk:-20", snr: 60, shape: burstShape{360, 0, 8}, bursts: 2, share: 0.9, goal: 640e3},
+	{name: "2-192kHz", profile: "cable2", rate: 192000, channel: "crosstalk:-40", snr: 60, shape: burstShape{180, 4095, 8}, bursts: 2, share: 0.9, goal: 2.2e6},
+	{name: "2-192kHz-20dB", profile: "cable2", rate: 192000, channel: "crosstalk:-20", snr: 60, shape: burstShape{180, 4095, 8}, bursts: 2, share: 0.9, goal: 2.2e6},
+	{name: "3-37dB", profile: "cable", channel: "awgn", snr: 37, shape: burstShape{130, 0, 8}, bursts: 2, share: 0.9, goal: 210e3},
+	{name: "3-22dB", profile: "cable", channel: "awgn", snr: 22, shape: burstShape{80, 0, 8}, bursts: 2, share: 0.9, goal: 125e3},
+	{name: "3-12dB", profile: "cable", channel: "awgn", snr: 12, shape: burstShape{48, 0, 8}, bursts: 2, share: 0.9, goal: 60e3},
+	{name: "3-5dB", profile: "cable", channel: "awgn", snr: 5, shape: burstShape{22, 0, 8}, bursts: 4, share: 0.9, goal: 30e3},
+	{name: "3-1000B", profile: "cable", channel: "cable", snr: 60, shape: burstShape{1, 1000, 0}, bursts: 80, share: 0.9, goal: 120e3},
 	{name: "4-100B", profile: "cable", channel: "awgn", shape: burstShape{1, 100, 0}, bursts: 40, share: 0.9, kind: lineEbN0, goal: 4.5},
 	{name: "4-1000B", profile: "cable", channel: "awgn", shape: burstShape{1, 1000, 0}, bursts: 40, share: 0.9, kind: lineEbN0, goal: 3.5},
 	{name: "5-−19dB", profile: "cable", channel: "awgn", snr: -19, shape: burstShape{1, 144, 0}, bursts: 40, share: 0.9, goal: 100},
 	{name: "6-1000B", profile: "air", channel: "room:0.3/3", snr: 20, shape: burstShape{1, 1000, 0}, bursts: 60, share: 0.95, goal: 28e3},
-	{name: "6-40kB", profile: "air", channel: "room:0.3/3", snr: 20, shape: burstShape{40, 1000, 0}, bursts: 10, share: 0.95, goal: 62e3},
+	{name: "6-40kB", profile: "air", channel: "room:0.3/3", snr: 20, shape: burstShape{40, 1000, 0}, bursts: 20, share: 0.95, goal: 62e3},
 	{name: "7-1000B-25dB", profile: "air", channel: "room:0.5/-3", snr: 25, shape: burstShape{1, 1000, 0}, bursts: 60, share: 0.95, goal: 25e3},
 	{name: "7-1000B-20dB", profile: "air", channel: "room:0.5/-3", snr: 20, shape: burstShape{1, 1000, 0}, bursts: 60, share: 0.95, goal: 22e3},
-	{name: "7-40kB-25dB", profile: "air", channel: "room:0.5/-3", snr: 25, shape: burstShape{40, 1000, 0}, bursts: 10, share: 0.95, goal: 66e3},
-	{name: "7-40kB-20dB", profile: "air", channel: "room:0.5/-3", snr: 20, shape: burstShape{40, 1000, 0}, bursts: 10, share: 0.95, goal: 58e3},
+	{name: "7-40kB-25dB", profile: "air", channel: "room:0.5/-3", snr: 25, shape: burstShape{40, 1000, 0}, bursts: 20, share: 0.95, goal: 66e3},
+	{name: "7-40kB-20dB", profile: "air", channel: "room:0.5/-3", snr: 20, shape: burstShape{40, 1000, 0}, bursts: 20, share: 0.95, goal: 58e3},
 	{name: "7-robust-0dB", profile: "air", channel: "room:0.6/-3", snr: 0, shape: burstShape{1, 384, 0}, bursts: 60, share: 0.95, goal: 400},
 	{name: "7-robust-3dB", profile: "air", channel: "room:1/-6", snr: 3, shape: burstShape{1, 384, 0}, bursts: 60, share: 0.95, goal: 400},
+	motion("7b-A-5mm", "moved:0.3/3/0.005", 10e3), motion("7b-A-0.1m", "moved:0.3/3/0.1", 2e3), motion("7b-A-0.5m", "moved:0.3/3/0.5", 500),
+	motion("7b-A-1%", "walker:0.3/3/0.01", 10e3), motion("7b-A-10%", "walker:0.3/3/0.1", 1e3),
+	motion("7b-B-5mm", "moved:0.5/-3/0.005", 10e3), motion("7b-B-0.1m", "moved:0.5/-3/0.1", 2e3), motion("7b-B-0.5m", "moved:0.5/-3/0.5", 500),
+	motion("7b-B-1%", "walker:0.5/-3/0.01", 10e3), motion("7b-B-10%", "walker:0.5/-3/0.1", 1e3),
 	{name: "8-ultra", profile: "ultra", channel: "room:0.3/3", snr: 20, shape: burstShape{4, 256, 0}, bursts: 20, share: 0.95, goal: 4e3},
 	{name: "9-cable-64B", profile: "cable", channel: "cable", snr: 60, shape: burstShape{1, 64, 0}, bursts: 40, share: 0.9, kind: lineAirtime, goal: 45},
 	{name: "9-room-64B", profile: "air", channel: "room:0.3/3", snr: 20, shape: burstShape{1, 64, 0}, bursts: 60, share: 0.95, kind: lineAirtime, goal: 110},
@@ -76,7 +92,27 @@ var benchLines = []benchLine{
 	impairment("10-gain−40dB", "gain:-40"), impairment("10-gain−20dB", "gain:-20"), impairment("10-offset", "offset:0.2"),
 	impairment("10-flip", "flip"), impairment("10-erase", "erase:20"),
 	{name: "10-clip", profile: "cable", channel: "clip:6", snr: 12, shape: burstShape{20, 1024, 8}, bursts: 4, share: 0.95, kind: lineShare, goal: 95, like: fastQPSK},
+	{name: "11-preamble", profile: "cable", channel: "awgn", snr: -12 - 0.685, bursts: 400, kind: lineFound, goal: 98, like: longChirp},
+	{name: "11-noise", profile: "cable", channel: "awgn", bursts: 24, kind: lineNoise, goal: 1},
+	{name: "12-K8192", shape: burstShape{1, 1024, 0}, kind: lineGap, goal: 0.4},
+	{name: "12-K1024", shape: burstShape{1, 128, 0}, kind: lineGap, goal: 0.6},
+	{name: "12-K256", shape: burstShape{1, 32, 0}, kind: lineGap, goal: 0.9},
+	{name: "13-receive-cable", profile: "cable", channel: "awgn", snr: 60, shape: burstShape{180, 0, 8}, kind: lineCPU, goal: 0.25, like: "1-60dB"},
+	{name: "13-receive-air", profile: "air", channel: "room:0.3/3", snr: 20, shape: burstShape{10, 1000, 8}, kind: lineCPU, goal: 0.1, like: "13-receive-air", bps: 39e3},
+	{name: "13-receive-packet", profile: "air", channel: "room:0.3/3", snr: 20, shape: burstShape{1, 1000, 8}, kind: lineCPU, goal: 0.1, like: "13-receive-packet", bps: 28e3},
+	{name: "13-transmit-cable", profile: "cable", channel: "awgn", snr: 60, shape: burstShape{180, 0, 8}, kind: lineCPU, goal: 0.05, like: "1-60dB", cpu: cpuTransmit},
+	{name: "13-idle-cable", profile: "cable", channel: "awgn", kind: lineCPU, goal: 0.01, cpu: cpuIdle},
+	{name: "13-idle-cable2", profile: "cable2", channel: "awgn", kind: lineCPU, goal: 0.01, cpu: cpuIdle},
+	{name: "13-idle-air", profile: "air", channel: "awgn", kind: lineCPU, goal: 0.01, cpu: cpuIdle},
 }
+
+// motion is a part of line 7b: packets of 1000 B alone while something moves.
+func motion(name, channel string, goal float64) benchLine {
+	return benchLine{name: name, profile: "air", channel: channel, snr: 25, shape: burstShape{1, 1000, 0}, bursts: 40, share: 0.9, goal: goal}
+}
+
+// longChirp stands for a mode of cable whose bursts begin with the chirp of 85 ms.
+const longChirp = "85 ms"
 
 // fastQPSK stands for a profile's fastest QPSK mode.
 const fastQPSK = "QPSK"
@@ -85,11 +121,8 @@ const fastQPSK = "QPSK"
 // channel.
 func impairment(name, channel string) benchLine {
 	return benchLine{name: name, profile: "cable", channel: channel, snr: 12,
-		shape: burstShape{48, 1024, 8}, bursts: 4, share: 0.95, kind: lineShare, goal: 95, like: "3-12dB"}
+		shape: burstShape{16, 1024, 8}, bursts: 40, share: 0.95, kind: lineShare, goal: 95, like: "3-12dB"}
 }
-
-// elsewhere are the lines that need the inside of a package.
-const elsewhere = `lines 11 (preamble, false alarms), 12 (LDPC) and 13 (CPU) are Go benchmarks: docs/bench.md`
 
 // lineResult is what came of a line.
 type lineResult struct {
@@ -110,7 +143,9 @@ type lineResult struct {
 	Wrong     int     `json:"wrong"`
 	Required  float64 `json:"required_share"`
 	Reached   bool    `json:"reached"` // the goal, and with it the share of packets
-	Seed      uint64  `json:"seed"`    // of the measurement; the mode was chosen on the seed after it
+	Allocs    float64 `json:"allocs"`  // for each burst, of line 13
+	less      bool    // is better
+	Seed      uint64  `json:"seed"` // of the measurement; the mode was chosen on the seed after it
 }
 
 // errNoMode is for lines that no mode can serve.
@@ -124,17 +159,34 @@ type lineBench struct {
 
 // experiment of a line; choosing and measuring have a seed each.
 func (b *lineBench) experiment(l *benchLine, mode modem.Mode, choosing bool) experiment {
-	e := experiment{profile: l.profile, rate: cmp.Or(l.rate, tableRate), mode: mode, shape: l.shape, channel: mustChannel(l.channel), snr: l.snr, seed: b.seed}
+	e := experiment{profile: l.profile, rate: cmp.Or(l.rate, tableRate), mode: mode, shape: l.shapeIn(mode), channel: mustChannel(l.channel), snr: l.snr, seed: b.seed}
 	if choosing {
 		e.seed++
 	}
 	return e
 }
 
+// shapeIn is the shape of the line's bursts in a mode.
+func (l *benchLine) shapeIn(mode modem.Mode) burstShape {
+	s := l.shape
+	if s.octets == 0 && s.frames > 0 {
+		s.octets = mode.FrameOctets
+		s.frames = s.frames * 1024 / s.octets
+	}
+	return s
+}
+
 // run chooses the mode and measures.
 func (b *lineBench) run(ctx context.Context, l *benchLine) (lineResult, error) {
-	if l.kind == lineEbN0 {
+	switch l.kind {
+	case lineEbN0:
 		return b.sensitivity(ctx, l)
+	case lineNoise:
+		return b.noise(ctx, l)
+	case lineGap:
+		return b.ldpc(ctx, l)
+	case lineCPU:
+		return b.cost(ctx, l)
 	}
 	choose := b.choose
 	if l.like != "" {
@@ -153,11 +205,14 @@ func (b *lineBench) run(ctx context.Context, l *benchLine) (lineResult, error) {
 	switch l.kind {
 	case lineGoodput:
 		r.Measured, r.Theory = t.goodput(), e.shannon()
-		r.GapDB = e.snr - requiredSNR(max(1, r.Measured), mode.BandwidthHz, e.rate)
+		r.GapDB = e.gap(r.Measured)
 	case lineAirtime:
 		r.Measured = 1000 * t.seconds / float64(t.bursts)
 	case lineShare:
 		r.Measured = 100 * t.share()
+	case lineFound:
+		r.Packets, r.Delivered = t.bursts, t.found
+		r.Measured = 100 * float64(t.found) / float64(t.bursts)
 	}
 	r.judge(l)
 	return r, nil
@@ -165,7 +220,7 @@ func (b *lineBench) run(ctx context.Context, l *benchLine) (lineResult, error) {
 
 func (l *benchLine) result(e *experiment, t *tally) lineResult {
 	return lineResult{
-		Line: l.name, Profile: l.profile, Channel: l.channel, SNRdB: e.snr, Octets: l.shape.octets, Frames: l.shape.frames,
+		Line: l.name, Profile: l.profile, Channel: l.channel, SNRdB: e.snr, Octets: e.shape.octets, Frames: e.shape.frames,
 		MCS: int(e.mode.MCS), Unit: l.kind.unit(), Goal: l.goal,
 		Packets: t.packets, Delivered: t.delivered, Wrong: t.wrong, Required: l.share, Seed: e.seed,
 	}
@@ -177,6 +232,7 @@ func (r *lineResult) judge(l *benchLine) {
 	if l.kind.lessIsBetter() {
 		good = r.Measured <= l.goal
 	}
+	r.less = l.kind.lessIsBetter()
 	r.Reached = good && float64(r.Delivered) >= l.share*float64(r.Packets) && r.Wrong == 0
 }
 
@@ -187,6 +243,9 @@ func (b *lineBench) given(_ context.Context, l *benchLine) (modem.Mode, error) {
 	if err != nil {
 		return modem.Mode{}, err
 	}
+	if l.like == longChirp {
+		return m.Modes[longChirpMode], nil
+	}
 	if l.like == fastQPSK {
 		for _, mode := range slices.Backward(m.Modes) {
 			if strings.Contains(mode.Description, fastQPSK) {
@@ -196,12 +255,16 @@ func (b *lineBench) given(_ context.Context, l *benchLine) (modem.Mode, error) {
 		return modem.Mode{}, errNoMode
 	}
 	other := benchLines[slices.IndexFunc(benchLines, func(o benchLine) bool { return o.name == l.like })]
-	return promising(m, other.shape, other.goal)
+	return promising(m, &other, cmp.Or(l.bps, other.goal))
 }
 
-// promising is the most robust mode of which a burst of the shape carries bps bit/s.
-func promising(m *audio.Modem, shape burstShape, bps float64) (modem.Mode, error) {
+// longChirpMode is one of the modes of cable's class 2 (docs/wire-ofdm.md).
+const longChirpMode = 8
+
+// promising is the most robust mode of which a burst of the line carries bps bit/s.
+func promising(m *audio.Modem, l *benchLine, bps float64) (modem.Mode, error) {
 	for _, mode := range m.Modes {
+		shape := l.shapeIn(mode)
 		n := samples(m, mode.MCS, shape)
 		if n > 0 && float64(8*shape.frames*shape.octets)*float64(m.Rate)/float64(n) >= bps {
 			return mode, nil
@@ -222,19 +285,20 @@ func (b *lineBench) choose(ctx context.Context, l *benchLine) (modem.Mode, error
 		return modem.Mode{}, err
 	}
 	type candidate struct {
-		mode    modem.Mode
-		samples int
+		mode modem.Mode
+		bps  float64
 	}
 	var list []candidate
 	for _, mode := range m.Modes {
-		if n := samples(m, mode.MCS, l.shape); n > 0 && mode.SNRdB <= l.snr+hopeless {
-			list = append(list, candidate{mode, n})
+		shape := l.shapeIn(mode)
+		if n := samples(m, mode.MCS, shape); n > 0 && mode.SNRdB <= l.snr+hopeless {
+			list = append(list, candidate{mode, float64(shape.frames*shape.octets) / float64(n)})
 		}
 	}
-	slices.SortStableFunc(list, func(x, y candidate) int { return cmp.Compare(x.samples, y.samples) })
-	mayLose := int((1 - l.share) / 2 * float64(l.bursts*l.shape.frames))
+	slices.SortStableFunc(list, func(x, y candidate) int { return cmp.Compare(y.bps, x.bps) })
 	for _, c := range list {
 		e := b.experiment(l, c.mode, true)
+		mayLose := int((1 - l.share) / 2 * float64(l.bursts*e.shape.frames))
 		t, err := b.lab.measure(ctx, &e, l.bursts, losing(mayLose))
 		if err != nil {
 			return modem.Mode{}, err
@@ -331,7 +395,7 @@ func selectLines(which string) ([]benchLine, error) {
 			}
 		}
 		if len(list) == before {
-			return nil, fmt.Errorf("--lines %s: no such line; there are %s; %s", word, lineNames(), elsewhere)
+			return nil, fmt.Errorf("--lines %s: no such line; there are %s", word, lineNames())
 		}
 	}
 	return list, nil
@@ -358,24 +422,33 @@ func (o *benchOptions) runLines(cmd *cobra.Command) error {
 	var mu sync.Mutex // the bar
 	g, ctx := errgroup.WithContext(cmd.Context())
 	g.SetLimit(o.workers)
+	one := func(ctx context.Context, i int) error {
+		r, err := b.run(ctx, &lines[i])
+		if errors.Is(err, errNoMode) {
+			r = (&lines[i]).result(&experiment{snr: lines[i].snr, seed: o.seed}, &tally{})
+			r.MCS, err = -1, nil
+		}
+		if err != nil {
+			return err
+		}
+		results[i] = &r
+		mu.Lock()
+		defer mu.Unlock()
+		advance(1)
+		return nil
+	}
 	for i := range lines {
-		g.Go(func() error {
-			r, err := b.run(ctx, &lines[i])
-			if errors.Is(err, errNoMode) {
-				r = (&lines[i]).result(&experiment{snr: lines[i].snr, seed: o.seed}, &tally{})
-				r.MCS, err = -1, nil
-			}
-			if err != nil {
-				return err
-			}
-			results[i] = &r
-			mu.Lock()
-			defer mu.Unlock()
-			advance(1)
-			return nil
-		})
+		if lines[i].kind != lineCPU {
+			g.Go(func() error { return one(ctx, i) })
+		}
 	}
 	err = g.Wait()
+	// What is counted in processor time is measured alone.
+	for i := range lines {
+		if lines[i].kind == lineCPU && err == nil {
+			err = one(cmd.Context(), i)
+		}
+	}
 	erase()
 	done := []lineResult{}
 	for _, r := range results {
@@ -398,7 +471,7 @@ func printLines(w io.Writer, results []lineResult) error {
 	for i := range results {
 		r := &results[i]
 		measured, theory, gap, sign := r.figure(r.Measured), "", "", "≥ "
-		if r.Unit == lineAirtime.unit() || r.Unit == lineEbN0.unit() {
+		if r.less {
 			sign = "≤ "
 		}
 		if r.Theory != 0 {
@@ -407,21 +480,24 @@ func printLines(w io.Writer, results []lineResult) error {
 		if r.GapDB != 0 {
 			gap = fmt.Sprintf("%.1f dB", r.GapDB)
 		}
-		mode := fmt.Sprintf("%s %d", r.Profile, r.MCS)
+		mode, channel := fmt.Sprintf("%s %d", r.Profile, r.MCS), fmt.Sprintf("%s at %.4g dB", r.Channel, r.SNRdB)
+		if r.Channel == "" {
+			mode, channel = "", ""
+		}
 		if r.MCS < 0 {
 			measured, mode = "nothing", "none"
+		}
+		counted := ""
+		if r.Packets > 0 {
+			counted = fmt.Sprintf("%d of %d", r.Delivered, r.Packets)
 		}
 		if !r.Reached {
 			measured += " (missed)"
 		}
-		fmt.Fprintf(table, "%s\t%s at %g dB\t%s\t%s\t%s\t%s\t%d of %d\t%s\t%d\n", r.Line, r.Channel, r.SNRdB,
-			sign+r.figure(r.Goal), measured, theory, gap, r.Delivered, r.Packets, mode, r.Seed)
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%d\n", r.Line, channel,
+			sign+r.figure(r.Goal), measured, theory, gap, counted, mode, r.Seed)
 	}
-	if err := table.Flush(); err != nil {
-		return err
-	}
-	_, err := fmt.Fprintln(w, elsewhere)
-	return err
+	return table.Flush()
 }
 
 // figure prints a value in the line's unit.

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"lightsong/modem"
+	"lightsong/modem/ofdm"
 	"lightsong/phy/audio"
 )
 
@@ -39,9 +40,17 @@ func (e *experiment) draw(i int) uint64 {
 }
 
 // shannon is the capacity in bit/s of the mode's band at the experiment's SNR,
-// with all power in it.
+// of all channels, with all power in it.
 func (e *experiment) shannon() float64 {
-	return capacity(e.snr, e.mode.BandwidthHz, e.rate)
+	return float64(e.channels()) * capacity(e.snr, e.mode.BandwidthHz, e.rate)
+}
+
+// channels is how many channels the profile's modem has.
+func (e *experiment) channels() int { return max(1, ofdm.Channels(e.profile)) }
+
+// gap is the distance in dB to where the mode's band could hold so many bit/s.
+func (e *experiment) gap(bps float64) float64 {
+	return e.snr - requiredSNR(max(1, bps)/float64(e.channels()), e.mode.BandwidthHz, e.rate)
 }
 
 // capacity of a band in bit/s: Shannon's B·log2(1 + S/N) for a signal that is snr
@@ -57,6 +66,7 @@ type tally struct {
 	bursts, packets int
 	delivered       int
 	wrong           int     // passed their check, but are not what was sent
+	found           int     // bursts whose preamble was seen where it was
 	octets          int     // of a packet
 	seconds         float64 // of sound, from the first sample of each burst to its last
 	energy          float64 // Σ x²/rate of all that was sent, full scale squared times s
@@ -68,6 +78,7 @@ func (t *tally) add(o tally) {
 	t.packets += o.packets
 	t.delivered += o.delivered
 	t.wrong += o.wrong
+	t.found += o.found
 	t.octets = o.octets
 	t.seconds += o.seconds
 	t.energy += o.energy
@@ -96,14 +107,14 @@ type lab struct{ rigs chan *rig }
 func newLab(workers int) *lab {
 	l := &lab{make(chan *rig, workers)}
 	for range workers {
-		l.rigs <- &rig{modems: map[string]*audio.Modem{}}
+		l.rigs <- newRig()
 	}
 	return l
 }
 
 // bursts sends the bursts from…to−1 of an experiment and counts.
 func (l *lab) bursts(ctx context.Context, e *experiment, from, to int) (tally, error) {
-	channel, err := e.channel.open(e.rate, e.snr)
+	channel, err := e.channel.open(e.rate, e.snr, e.channels())
 	if err != nil {
 		return tally{}, err
 	}
@@ -167,7 +178,12 @@ func nothing(t *tally) bool { return t.delivered == 0 }
 // rig is a modem of every profile that was asked for, and one bench's scratch.
 type rig struct {
 	modems      map[string]*audio.Modem
+	pushed      map[*audio.Modem]int64 // samples, or pairs
 	sent, heard []float32
+}
+
+func newRig() *rig {
+	return &rig{modems: map[string]*audio.Modem{}, pushed: map[*audio.Modem]int64{}}
 }
 
 func (r *rig) open(profile string, rate int) (*audio.Modem, error) {
@@ -189,7 +205,8 @@ const (
 	leadSeconds  = 0.0625
 	trailSeconds = 0.0625
 	flushSeconds = 1
-	piece        = 4096 // samples pushed at once
+	piece        = 4096 // samples pushed at once, whole pairs
+	nearby       = 30   // samples that a preamble may be seen beside where it was
 )
 
 type carrier func(dst, burst []float32, lead, trail int, seed uint64) []float32
@@ -209,10 +226,10 @@ func (r *rig) send(e *experiment, i int, carry carrier) (tally, error) {
 	if r.sent, err = m.AppendBurst(r.sent[:0], &burst); err != nil {
 		return tally{}, fmt.Errorf("profile %s mode %d: %w", e.profile, e.mode.MCS, err)
 	}
-	rate := float64(e.rate)
+	rate, channels := float64(e.rate), m.Channels()
 	t := tally{
 		bursts: 1, packets: e.shape.frames, octets: e.shape.octets,
-		seconds: float64(len(r.sent)) / rate,
+		seconds: float64(len(r.sent)/channels) / rate,
 		noise:   math.Pow(10, (modem.LevelDBFS-e.snr)/10) / (rate / 2),
 	}
 	for _, v := range r.sent {
@@ -221,8 +238,11 @@ func (r *rig) send(e *experiment, i int, carry carrier) (tally, error) {
 	lead := int(leadSeconds*rate) + rng.IntN(int(leadSeconds*rate))
 	r.heard = carry(r.heard[:0], r.sent, lead, int(trailSeconds*rate), seed)
 
-	over := false
+	over, start := false, r.pushed[m]+int64(lead)
 	emit := func(ev modem.Event) {
+		if ev.Kind == modem.Preamble && max(ev.Start-start, start-ev.Start) <= nearby {
+			t.found = 1
+		}
 		if ev.Kind != modem.Received || over {
 			return
 		}
@@ -237,12 +257,16 @@ func (r *rig) send(e *experiment, i int, carry carrier) (tally, error) {
 			}
 		}
 	}
+	push := func(x []float32) {
+		m.Push(x, emit)
+		r.pushed[m] += int64(len(x) / channels)
+	}
 	for x := r.heard; len(x) > 0 && !over; x = x[min(piece, len(x)):] {
-		m.Push(x[:min(piece, len(x))], emit)
+		push(x[:min(piece, len(x))])
 	}
 	silence := make([]float32, piece)
-	for left := int(flushSeconds * rate); left > 0 && !over; left -= piece {
-		m.Push(silence, emit)
+	for left := channels * int(flushSeconds*rate); left > 0 && !over; left -= piece {
+		push(silence)
 	}
 	m.Reset()
 	return t, nil

@@ -42,7 +42,7 @@ func TestBenchLines(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			mode, err := promising(m, l.shape, c.bps)
+			mode, err := promising(m, &l, c.bps)
 			if err != nil {
 				t.Fatalf("%s: %v at %g bit/s", l.profile, err, c.bps)
 			}
@@ -110,7 +110,7 @@ func TestRigCounts(t *testing.T) {
 		t.Fatal(err)
 	}
 	e := experiment{profile: "fsk", rate: 48000, mode: m.Modes[len(m.Modes)-1], shape: burstShape{3, 100, 5}, channel: mustChannel("awgn"), snr: 10, seed: 1}
-	r := &rig{modems: map[string]*audio.Modem{}}
+	r := newRig()
 	ideal := func(dst, burst []float32, lead, trail int, _ uint64) []float32 {
 		return append(append(append(dst, make([]float32, lead)...), burst...), make([]float32, trail)...)
 	}
@@ -377,7 +377,7 @@ func TestSelectLines(t *testing.T) {
 		}
 	}
 	for _, l := range benchLines {
-		if _, err := mustChannel(l.channel).open(48000, l.snr); err != nil {
+		if _, err := mustChannel(l.channel).open(48000, l.snr, 1); err != nil {
 			t.Errorf("line %s: %v", l.name, err)
 		}
 		if l.bursts*l.shape.frames < 40 {

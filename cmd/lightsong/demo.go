@@ -358,6 +358,19 @@ func (d *demo) start(ctx context.Context) error {
 // startHosts starts the two daemons, each in a network namespace of its own;
 // device is the TOML of each one's medium, [audio] or [led].
 func (d *demo) startHosts(ctx context.Context, device func(i int) string) (err error) {
+	if err := d.writeHosts(device); err != nil {
+		return err
+	}
+	for _, s := range d.sides {
+		if s.process, err = d.spawn(ctx, s.name, syscall.CLONE_NEWNET, "up", "-c", s.config); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// writeHosts writes the configurations of the two daemons.
+func (d *demo) writeHosts(device func(i int) string) error {
 	for i, name := range []string{"a", "b"} {
 		s := &side{
 			name:    name,
@@ -376,9 +389,6 @@ addresses = ["%s/24", "%s/64"]
 socket = %q
 `, s.name, s.v4, s.v6, device(i), s.control)
 		if err := os.WriteFile(s.config, []byte(config), 0o644); err != nil {
-			return err
-		}
-		if s.process, err = d.spawn(ctx, name, syscall.CLONE_NEWNET, "up", "-c", s.config); err != nil {
 			return err
 		}
 		d.sides[i] = s

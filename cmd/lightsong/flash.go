@@ -27,12 +27,16 @@ type flashable struct {
 	part  string // avrdude's name
 	baud  string // of its boot loader
 	room  int    // octets that the boot loader leaves
+	image func() (image []byte, sum string, err error)
 }
 
 var flashables = map[string]flashable{
-	"uno":      {"Arduino Uno, boot loader optiboot", "atmega328p", "115200", 32256},
-	"nano":     {"Arduino Nano since 2018, boot loader optiboot", "atmega328p", "115200", 32256},
-	"nano-old": {"Arduino Nano with the old boot loader", "atmega328p", "57600", 30720},
+	"uno":          {"Arduino Uno, boot loader optiboot", "atmega328p", "115200", 32256, led.ImageATmega328P},
+	"nano":         {"Arduino Nano since 2018, boot loader optiboot", "atmega328p", "115200", 32256, led.ImageATmega328P},
+	"nano-old":     {"Arduino Nano with the old boot loader", "atmega328p", "57600", 30720, led.ImageATmega328P},
+	"uno-led":      {"Arduino Uno whose one LED both sends and hears", "atmega328p", "115200", 32256, led.ImageOneLED},
+	"nano-led":     {"Arduino Nano since 2018, likewise", "atmega328p", "115200", 32256, led.ImageOneLED},
+	"nano-old-led": {"Arduino Nano with the old boot loader, likewise", "atmega328p", "57600", 30720, led.ImageOneLED},
 }
 
 // serialPlaces is where the system keeps names of serial devices that stay the
@@ -54,7 +58,7 @@ func flashCommand() *cobra.Command {
 	}
 	slices.Sort(names)
 	for _, name := range names {
-		fmt.Fprintf(about, "  %-9s %s\n", name, flashables[name].about)
+		fmt.Fprintf(about, "  %-13s %s\n", name, flashables[name].about)
 	}
 	cmd := &cobra.Command{
 		Use:   "flash",
@@ -142,7 +146,7 @@ func (f *flashing) readImage() (image []byte, what string, err error) {
 		image, err = os.ReadFile(f.image)
 		return image, f.image, err
 	}
-	image, sum, err := led.ImageATmega328P()
+	image, sum, err := flashables[f.board].image()
 	if err != nil {
 		return nil, "", err
 	}
@@ -253,8 +257,8 @@ func (f *flashing) explain(said string, err error) error {
 		return fmt.Errorf("%s: this is another microcontroller than the %s of board %q: choose the board that it is with --board", f.port, flashables[f.board].part, f.board)
 	case has("not in sync", "not responding", "programmer is not responding", "timeout"):
 		hint := ""
-		if f.board == "nano" {
-			hint = " (older ones: --board nano-old)"
+		if f.board == "nano" || f.board == "nano-led" {
+			hint = " (older ones: --board " + strings.Replace(f.board, "nano", "nano-old", 1) + ")"
 		}
 		return fmt.Errorf("%s: no boot loader answers: is it a board of kind %q%s? One without a boot loader needs a programmer", f.port, f.board, hint)
 	case has("verification mismatch", "verification error"):

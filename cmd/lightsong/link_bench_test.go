@@ -174,7 +174,7 @@ func (t *tracer) Receive(ctx context.Context, ev *phy.Event) error {
 	switch {
 	case err != nil:
 	case ev.Kind == phy.Received:
-		t.log("heard at %.1f dB %s", ev.Quality.SNR, t.burst(&ev.Burst))
+		t.log("heard at %.1f dB (forms %.1f, Doppler %.2f Hz) %s", ev.Quality.SNR, ev.Quality.SNRs, ev.Quality.Doppler, t.burst(&ev.Burst))
 	default:
 		t.log("%s %v", [...]string{phy.Busy: "busy", phy.Idle: "idle", phy.Announced: "announced", phy.Missed: "missed", phy.Lost: "lost"}[ev.Kind], ev.Until)
 	}
@@ -262,6 +262,7 @@ func BenchmarkLink(b *testing.B) {
 	}{
 		{"cable-60dB", "cable", lead(60)},
 		{"cable-20dB", "cable", lead(20)},
+		{"cable-10dB", "cable", lead(10)},
 		{"cable-3dB", "cable", lead(3)},
 		{"room-0.3s-20dB", "air", room(0.3, 3, 20)},
 		{"room-0.5s-20dB", "air", room(0.5, -3, 20)},
@@ -272,6 +273,7 @@ func BenchmarkLink(b *testing.B) {
 		}{
 			{"idle", loadHost{every: 2 * time.Second}, loadHost{}},
 			{"one-way", loadHost{bulk: true, every: 2 * time.Second}, loadHost{}},
+			{"bulk", loadHost{bulk: true}, loadHost{}},
 			{"both", loadHost{bulk: true, every: 2 * time.Second}, loadHost{bulk: true}},
 		} {
 			b.Run(fmt.Sprintf("%s/%s", c.name, load.name), func(b *testing.B) {
@@ -296,6 +298,44 @@ func BenchmarkLink(b *testing.B) {
 				}
 			})
 		}
+	}
+}
+
+// BenchmarkCarried measures what motion does to a link in a room: while a sends
+// bulk to b, b is picked up after 30 s, carried at 0.5 m/s for 10 s and put down.
+//
+//	go test -run '^$' -bench Carried -benchtime 1x ./cmd/lightsong
+func BenchmarkCarried(b *testing.B) {
+	for _, c := range []struct {
+		name      string
+		rt60, drr float64
+	}{
+		{"room-0.3s", 0.3, 3},
+		{"room-0.5s", 0.5, -3},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			const lift, down, whole = 30, 40, 65
+			for range b.N {
+				hosts := []*loadHost{{bulk: true}, {}}
+				linked(b, "air", sims.AirConfig{
+					Seed: 1, Room: sims.AirRoom{RT60: &c.rt60, DRR: &c.drr},
+					Station:  sims.AirStation{SNRdB: new(20.0)},
+					Stations: map[string]sims.AirStation{"b": {SpeedMPS: new(0.5), MoveStartS: new(float64(lift)), MoveStopS: new(float64(down))}},
+				}, whole*time.Second, hosts)
+				came := hosts[1].octets
+				b.Logf("octets by second %v", came)
+				for _, t := range []struct {
+					name     string
+					from, to int
+				}{{"still", 15, lift}, {"carried", lift, down}, {"back", down, down + 5}, {"after", down + 5, whole}} {
+					sum := 0
+					for s := t.from; s < min(t.to, len(came)); s++ {
+						sum += came[s]
+					}
+					b.ReportMetric(8*float64(sum)/float64(t.to-t.from)/1000, t.name+"-kbit/s")
+				}
+			}
+		})
 	}
 }
 

@@ -527,6 +527,9 @@ func relay(t *testing.T, l net.Listener, socket string) {
 // monitor the station listens.
 const roomNames = "LIGHTSONG_TEST_ROOM"
 
+// roomAir names the file of a room that differs from the usual one.
+const roomAir = "LIGHTSONG_TEST_ROOM_AIR"
+
 func init() {
 	if names := os.Getenv(roomNames); names != "" {
 		if err := room25(strings.Split(names, ",")); err != nil {
@@ -538,7 +541,11 @@ func init() {
 }
 
 // startRoom starts that process.
-func startRoom(r *soundRig, names ...string) {
+func startRoom(r *soundRig, names ...string) { r.t.Helper(); startOtherRoom(r, "", names...) }
+
+// startOtherRoom starts one that differs by keys of docs/air.md. What is returned
+// ends it before the test does.
+func startOtherRoom(r *soundRig, differs string, names ...string) (end func()) {
 	t := r.t
 	t.Helper()
 	self, err := os.Executable()
@@ -547,6 +554,13 @@ func startRoom(r *soundRig, names ...string) {
 	}
 	cmd := exec.Command("nice", "-n", "-15", self)
 	cmd.Env = append(r.env(""), roomNames+"="+strings.Join(names, ","))
+	if differs != "" {
+		path := filepath.Join(t.TempDir(), "air.toml")
+		if err := os.WriteFile(path, []byte(differs), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		cmd.Env = append(cmd.Env, roomAir+"="+path)
+	}
 	said := new(bytes.Buffer)
 	cmd.Stderr = said
 	life, err := cmd.StdinPipe()
@@ -556,22 +570,30 @@ func startRoom(r *soundRig, names ...string) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
+	end = sync.OnceFunc(func() {
 		life.Close()
 		err := cmd.Wait()
 		t.Logf("the room: %v %s", err, said)
 	})
+	t.Cleanup(end)
+	return end
 }
 
 // room25 is a room with RT60 0.3 s and an SNR of 25 dB, until standard input
 // ends. All clocks are the sound server's: no skew.
 func room25(names []string) error {
-	air, err := sims.NewAir(sims.AirConfig{
+	cfg := sims.AirConfig{
 		Seed:    1,
 		Speed:   new(0.0), // the sound server keeps the time
 		Room:    sims.AirRoom{RT60: new(0.3), DRR: new(3.0)},
 		Station: sims.AirStation{SNRdB: new(25.0), SkewPPM: new(0.0)},
-	})
+	}
+	if path := os.Getenv(roomAir); path != "" {
+		if err := readTOML(path, &cfg); err != nil {
+			return err
+		}
+	}
+	air, err := sims.NewAir(cfg)
 	if err != nil {
 		return err
 	}

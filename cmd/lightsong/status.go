@@ -26,7 +26,8 @@ type Status struct {
 	Fault      string     `json:"fault,omitempty"` // why it was closed the last time
 	LatencyMS  float64    `json:"latency_ms"`      // of sound, from playing to hearing: as measured, or as the configuration or the device says
 	Measured   bool       `json:"latency_measured"`
-	Split      int64      `json:"split_bursts"` // by a sound card that ran out of samples in the middle
+	Split      int64      `json:"split_bursts"`   // by a sound card that ran out of samples in the middle
+	Deaf       string     `json:"deaf,omitempty"` // why nothing can be read of what is heard, if that is so
 	Goroutines int        `json:"goroutines"`
 	HeapOctets uint64     `json:"heap_octets"` // alive at the last garbage collection
 	Link       link.Stats `json:"link"`
@@ -60,6 +61,9 @@ func statusOf(ctx context.Context, c *upConfig, state *carrying) Status {
 			s.LatencyMS = float64(in+out) / float64(time.Millisecond)
 		}
 		_, s.Split = stream.Counts()
+		if why := state.deaf.Load(); why != nil {
+			s.Deaf = *why
+		}
 	}
 	if fault != nil {
 		s.Fault = fault.Error()
@@ -169,6 +173,9 @@ func (s Status) print(out io.Writer, now time.Time) error {
 	l := s.Link
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(w, "link\t%s\n", s.state())
+	if s.Deaf != "" {
+		fmt.Fprintf(w, "hearing\tthe station %s\n", s.Deaf)
+	}
 	fmt.Fprintf(w, "station\t%s (address %#04x)\n", l.Station, l.Address)
 	fmt.Fprintf(w, "interface\t%s\n", s.Interface)
 	fmt.Fprintf(w, "medium\t%s, profile %s\n", s.Device, s.Profile)

@@ -51,6 +51,7 @@ type upConfig struct {
 	Link struct {
 		MaxBurstS    float64 `toml:"max_burst_s"`
 		MaxExchangeS float64 `toml:"max_exchange_s"`
+		KeepaliveS   float64 `toml:"keepalive_s"`
 		QueueOctets  int     `toml:"queue_octets"`
 		Queue        string  `toml:"queue"`
 	} `toml:"link"`
@@ -163,6 +164,7 @@ func (c *upConfig) link() link.Config {
 		Epoch:       binary.LittleEndian.Uint16(random[8:]),
 		MaxBurst:    seconds(c.Link.MaxBurstS),
 		MaxExchange: seconds(c.Link.MaxExchangeS),
+		Keepalive:   seconds(c.Link.KeepaliveS),
 		QueueOctets: c.Link.QueueOctets,
 		Queue:       discipline,
 	}
@@ -209,6 +211,8 @@ a.toml:
   roundtrip_ms = 0                            # from playing to hearing; 0: what the device says, then as measured
   level_dbfs = -12                            # RMS; above −12 peaks are clipped
   [link]
+  keepalive_s = 0                             # silence after which a peer is asked whether it is there; 0: 1.5 s, or what an
+                                              # eighth of an idle medium allows. More is quieter, and slower to know that one is gone
   queue = "fq-codel"                          # or "fq" (no marks, no drops), "fifo"
   [led]                                       # instead of [audio]: a board with an LED and a photodiode
   board = "serial:/dev/serial/by-id/usb-…"    # flash it first: ` + "`lightsong flash`" + `
@@ -276,6 +280,7 @@ type carrying struct {
 	runner atomic.Pointer[link.Runner]
 	stream atomic.Pointer[audio.Reopening]
 	sound  atomic.Pointer[audio.PHY]
+	deaf   atomic.Pointer[string] // why nothing can be read, if that is so
 	board  atomic.Pointer[led.PHY]
 	uart   atomic.Pointer[led.UART]
 }
@@ -326,5 +331,10 @@ func carry(ctx context.Context, c *upConfig, host link.Host, state *carrying, lo
 	}
 	runner := link.NewRunner(engine, p, host, log)
 	state.runner.Store(runner)
-	return runner.Run(ctx)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var group errgroup.Group
+	group.Go(func() error { watchHearing(ctx, p, runner, state, log); return nil })
+	group.Go(func() error { defer cancel(); return runner.Run(ctx) })
+	return group.Wait()
 }

@@ -96,14 +96,14 @@ static void say_info(void)
 	ls_u8(board_kind());
 	ls_u32(0x00010000);
 	ls_u32(16000000);
-	ls_u8(1);
+	ls_u8(LS_CODES);
 	ls_u8((1 << LS_RATES) - 1);
 	ls_u16(LS_BODY);
 	ls_u16(LS_WINDOW);
 	ls_u8(LS_UNIT);
 	ls_u8(board_speeds());
 	ls_u16(board_features());
-	ls_u8(1);
+	ls_u8(LS_RECEIVER);
 	ls_u16(500);
 	ls_u8(1);
 	ls_end();

@@ -30,11 +30,22 @@ enum {
 	LS_MAJOR = 1, LS_MINOR = 0,
 	LS_QUESTION = 18,   /* octets of a content from the host, TX apart */
 	LS_UNIT = 64,       /* octets that a mark stands for */
-	LS_WINDOW = 1472,   /* octets under way: the board's ring less one mark made by noise */
+	LS_PRBS_BODY = 192,
+#ifdef LS_LED /* one LED both sends and hears: slots.h */
+	LS_WINDOW = 448,    /* octets under way: the board's ring less one mark made by noise */
+	LS_CODES = 2,       /* INFO: line codes */
+	LS_RECEIVER = 2,    /* INFO: receiver */
+	LS_RATES = 2,
+	LS_BODY = 1023,     /* octets of a light frame */
+	LS_BODY_SLOW = 480  /* … at the slowest rate */
+#else
+	LS_WINDOW = 1472,
+	LS_CODES = 1,
+	LS_RECEIVER = 1,
 	LS_RATES = 6,
-	LS_BODY = 2047,     /* octets of a light frame */
-	LS_BODY_SLOW = 960, /* … at the slowest rate, where a frame must not outlast the clock's arithmetic */
-	LS_PRBS_BODY = 192
+	LS_BODY = 2047,
+	LS_BODY_SLOW = 960  /* a frame must not outlast the clock's arithmetic */
+#endif
 };
 
 #define LS_CRC_GOOD 0xF0B8u /* the register after content and check */

@@ -7,6 +7,7 @@
  * Built with -DFUZZ it is a libFuzzer target instead. */
 #include "core.h"
 #include "light.h"
+#include "slots.h"
 
 #include <math.h>
 #include <stdint.h>
@@ -460,8 +461,205 @@ static void test_no_light(void)
 	WANT(starts == 0);
 }
 
+/* ------------------------------------------- one LED both sends and hears */
+
+/* A room: discharge times in ticks, and two stations that do what avr/led.c does. */
+struct room {
+	double dark, bright;   /* discharge by the room alone, and with the sender's steady light */
+	double noise;          /* rms of a discharge against its length */
+	double ripple;         /* of the room's light at 100 Hz */
+	double ppm;            /* the receiver's clock against the sender's */
+};
+
+enum { MOST_SLOTS = 20000 };
+static struct { double on, off; } pulses[2 * MOST_SLOTS];
+static int pulse_count;
+
+/* The sender's light as pulses in true ticks. */
+static void shine(uint8_t rate, const uint8_t *body, uint16_t length, double start)
+{
+	static const double thirds[LS_KINDS] = {0, 3, 3, 1, 2};
+	struct ls_slot_sender s;
+	uint16_t fed = 0;
+	double full = LS_SLOT - LS_DARK_END, at = start;
+	pulse_count = 0;
+	ls_slots_send(&s, rate, length);
+	for (int kind; (kind = ls_slots_next(&s)) != LS_OVER;) {
+		if (kind == LS_NEEDS) {
+			ls_slots_feed(&s, body[fed++]);
+			continue;
+		}
+		double from = kind == LS_LATER ? LS_FRONT + 16 : 0, lit = 0;
+		if (kind != LS_DARK)
+			lit = (full - LS_FRONT) * thirds[kind] / 3 + (kind == LS_LATER ? 0 : LS_FRONT);
+		pulses[pulse_count].on = at + from;
+		pulses[pulse_count++].off = at + from + lit;
+		pulses[pulse_count].on = at + LS_SLOT - (full - lit);
+		pulses[pulse_count++].off = at + LS_SLOT;
+		at += LS_SLOT;
+		WANT(pulse_count < 2 * MOST_SLOTS - 2);
+	}
+	WANT(fed == length);
+}
+
+/* From true tick t on: when the junction is discharged. */
+static double discharged(const struct room *r, double t, double until)
+{
+	static int p;
+	if (p >= pulse_count)
+		p = pulse_count - 1;
+	double charge = 1 + r->noise * gaussian(), extra = 1 / r->bright - 1 / r->dark;
+	while (p > 0 && pulses[p].on > t)
+		p--;
+	while (t < until) {
+		while (p < pulse_count && pulses[p].off <= t)
+			p++;
+		bool light = p < pulse_count && pulses[p].on <= t;
+		double next = p >= pulse_count ? until : light ? pulses[p].off : pulses[p].on;
+		double rate = (1 + r->ripple * sin(6.283185307179586 * 50e-6 * t)) / r->dark + (light ? extra : 0);
+		next = fmin(fmin(next, until), t + 40);
+		if (charge <= rate * (next - t))
+			return t + charge / rate;
+		charge -= rate * (next - t);
+		t = next;
+	}
+	return until;
+}
+
+struct outcome {
+	bool detected, acquired, started, ended;
+	double off; /* ticks by which acquisition was wrong */
+	int trim_off;
+	uint16_t octets;
+	uint32_t wrong; /* bits of the body */
+	uint8_t noise, ratio;
+};
+
+/* The receiver's grid is slots of its own clock; tick k of it is true tick k*scale. */
+static struct outcome listen(const struct room *room, const uint8_t *body, uint16_t length, double grid, bool in_step)
+{
+	struct outcome o = {0};
+	struct ls_slot_sense sense = {0};
+	static struct ls_slot_receiver r;
+	double scale = 1 / (1 + room->ppm * 1e-6), end = pulses[pulse_count - 1].off / scale;
+	bool hearing = false;
+	double slot = grid;
+	int32_t trim = in_step ? (int32_t)lround(room->ppm * 1e-6 * LS_SLOT * 256) + (int32_t)draw(11) - 5 : 0, part = 0;
+	while (slot < end + 4 * LS_SLOT) {
+		double from = (slot + LS_FLOAT) * scale;
+		double t = (discharged(room, from, (slot + LS_DARK_END) * scale) - from) / scale;
+		uint8_t time = t >= LS_DARK_END - LS_FLOAT - 0.01 ? LS_CENSORED : (uint8_t)(t);
+		part += trim;
+		slot += LS_SLOT + part / 256;
+		part %= 256;
+		if (!hearing) {
+			if (!ls_slots_sense(&sense, time))
+				continue;
+			o.detected = true;
+			uint16_t taken[LS_SAMPLES];
+			uint8_t gap[LS_SAMPLES], n = 0;
+			double begin = slot + LS_FLOAT, at = begin;
+			while (n < LS_SAMPLES && at < begin + LS_ACQUIRE_TICKS) {
+				double d = floor(discharged(room, at * scale, at * scale + 1000) / scale) - at;
+				taken[n] = (uint16_t)d;
+				gap[n] = (uint8_t)(11 + draw(3));
+				at += d + gap[n++];
+			}
+			struct ls_slot_timing timing = {.trim = (int16_t)trim};
+			sense = (struct ls_slot_sense){0};
+			if (!ls_slots_acquire(taken, gap, n, in_step, &timing)) {
+				slot = at + 60;
+				continue;
+			}
+			o.acquired = true;
+			trim = timing.trim;
+			double pair = 2 * (LS_SLOT + trim / 256.0);
+			slot = begin + timing.begin + ceil((at + 1000 - begin) / pair) * pair;
+			slot = floor(slot);
+			/* the sender's pairs begin at pulses[0].on */
+			double wrong = fmod(slot * scale - pulses[0].on - (LS_FRONT - LS_FLOAT) + LS_SLOT, 2 * LS_SLOT) - LS_SLOT;
+			o.off = wrong;
+			o.trim_off = (int)(trim - room->ppm * 1e-6 * LS_SLOT * 256);
+			ls_slots_listen(&r);
+			hearing = true;
+			continue;
+		}
+		enum ls_light_event e = ls_slots_hear(&r, time);
+		slot -= r.late / 16;
+		r.late %= 16;
+		trim -= r.trim;
+		r.trim = 0;
+		if (getenv("VERBOSE") && (r.slot == 0 || r.got == LS_HEADER)) fprintf(stderr, "%d off %.1f trim %d time %d contrast %d\n", r.got, fmod(slot * scale - pulses[0].on + LS_SLOT / 2, LS_SLOT) - LS_SLOT / 2, (int)(trim - room->ppm * 1e-6 * LS_SLOT * 256), time, r.contrast / 16);
+		if (e == LS_STARTED)
+			o.started = true;
+		if (e == LS_OCTET || e == LS_ENDED) {
+			for (uint8_t v = r.octet ^ body[o.octets]; v; v &= (uint8_t)(v - 1))
+				o.wrong++;
+			o.octets++;
+		}
+		if (e == LS_FALSE) {
+			hearing = false;
+		}
+		if (e == LS_ENDED) {
+			o.ended = o.octets == length;
+			o.noise = ls_slots_noise(&r);
+			o.ratio = ls_slots_ratio(&r);
+			return o;
+		}
+	}
+	return o;
+}
+
+static void sweep_slots(void)
+{
+	static uint8_t body[LS_BODY];
+	const struct room rooms[] = {
+		{236, 148, 0.01, 0, 0}, {236, 148, 0.01, 0, 3000}, {236, 148, 0.01, 0, -20000}, {236, 148, 0.01, 0.1, 5000},
+		{236, 210, 0.01, 0, 0}, {236, 210, 0.01, 0, 3000}, {236, 210, 0.01, 0, 20000}, {236, 210, 0.01, 0.03, 5000}, {236, 210, 0.02, 0, 0},
+		{236, 148, 0.02, 0, 3000}, {160, 80, 0.01, 0, 0}, {300, 160, 0.01, 0, 0}};
+	for (size_t i = 0; i < sizeof rooms / sizeof *rooms; i++)
+		for (uint8_t rate = 0; rate < 2; rate++) {
+			int detected = 0, acquired = 0, started = 0, ended = 0;
+			uint32_t wrong = 0, bits = 0;
+			double off = 0, trim = 0, noise = 0, ratio = 0;
+			const int n = 20;
+			for (int k = 0; k < n; k++) {
+				uint16_t length = 200;
+				for (uint16_t j = 0; j < length; j++)
+					body[j] = (uint8_t)draw(256);
+				shine(rate, body, length, 5000 + draw(4000));
+				struct outcome o = listen(&rooms[i], body, length, draw(400), true);
+				detected += o.detected; acquired += o.acquired; started += o.started; ended += o.ended;
+				wrong += o.wrong; bits += 8u * o.octets;
+				if (o.acquired) { off += o.off * o.off; trim += (double)o.trim_off * o.trim_off; }
+				noise += o.noise; ratio += o.ratio;
+			}
+			printf("dark %g bright %g noise %g ripple %g ppm %g rate %d: of %d detected %d acquired %d started %d ended %d, off %.1f trim %.1f, BER %.2g, noise %.0f ratio %.0f\n",
+				rooms[i].dark, rooms[i].bright, rooms[i].noise, rooms[i].ripple, rooms[i].ppm, rate, n, detected, acquired, started, ended,
+				sqrt(off / n), sqrt(trim / n), (double)wrong / (bits ? bits : 1), noise / n, ratio / n);
+		}
+}
+
 int main(int argc, char **argv)
 {
+	if (argc > 7 && strcmp(argv[1], "slot") == 0) {
+		static uint8_t body[LS_BODY];
+		struct room room = {atof(argv[2]), atof(argv[3]), atof(argv[4]), atof(argv[5]), atof(argv[6])};
+		for (int k = 0; k < (argc > 8 ? atoi(argv[8]) : 20); k++) {
+			for (int j = 0; j < 200; j++)
+				body[j] = (uint8_t)draw(256);
+			double start = 5000 + draw(4000);
+			shine((uint8_t)atoi(argv[7]), body, 200, start);
+			double sc = 1 / (1 + room.ppm * 1e-6), per = LS_SLOT * (1 + room.ppm * 1e-6);
+			struct outcome o = listen(&room, body, 200, argc > 9 ? fmod((start + 12) / sc + draw(21) - 10, per) : draw(400), argc > 9);
+			printf("d%d a%d s%d e%d off %.1f trim %d octets %u wrong %u noise %d ratio %d\n", o.detected, o.acquired, o.started, o.ended, o.off, o.trim_off, o.octets, o.wrong, o.noise, o.ratio);
+		}
+		return 0;
+	}
+	if (argc > 1 && strcmp(argv[1], "slots") == 0) {
+		sweep_slots();
+		return 0;
+	}
 	if (argc > 1 && strcmp(argv[1], "board") == 0) {
 		static struct board b;
 		ls_init(&b.core);

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"lightsong/firmware/emu"
+	"lightsong/firmware/emu/emutest"
 )
 
 const (
@@ -98,7 +99,7 @@ func (r *rig) clean() {
 // variablesEnd is the first address of RAM behind the image's variables.
 func (r *rig) variablesEnd() uint32 {
 	r.t.Helper()
-	out, err := exec.Command("avr-nm", filepath.Join(needs(r.t), "lightsong-atmega328p.elf")).Output()
+	out, err := exec.Command("avr-nm", filepath.Join(emutest.Folder(r.t), "lightsong-atmega328p.elf")).Output()
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -816,7 +817,7 @@ func TestSameSeedSameRun(t *testing.T) {
 
 // The emulator as terminals, for real programs: each board answers on its own.
 func TestTerminals(t *testing.T) {
-	dir := needs(t)
+	dir := emutest.Folder(t)
 	cmd := exec.Command(filepath.Join(dir, "emu"), "hex="+filepath.Join(dir, "lightsong-atmega328p.hex"), "pty=1")
 	in, err := cmd.StdinPipe()
 	if err != nil {

@@ -3,6 +3,7 @@ package emu
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -31,7 +32,17 @@ type Config struct {
 	Distortion time.Duration // by how much a pulse of light is lengthened; may be negative
 	USB        time.Duration // service interval of the serial lines; 0 stands for 1 ms
 	Seed       uint64
+	LED        *LED   // one LED both sends and hears; nil: photodiode and comparator
 	Trace      string // file for all changes of light: board, ns, level 0 to 1
+}
+
+// LED is the light of boards whose one LED both sends and hears: how long
+// it takes to discharge its junction.
+type LED struct {
+	Dark   time.Duration // by the room's light alone; 0 stands for 118 µs
+	Bright time.Duration // with one neighbour's steady light more; 0 stands for 74 µs
+	Noise  float64       // rms of each discharge against its length
+	Ripple float64       // of the room's light at 100 Hz: amplitude against its mean
 }
 
 // Rig is a running emulator. It belongs to one goroutine.
@@ -56,6 +67,7 @@ type Report struct {
 	Cycles      uint64
 	Edges       uint64 // of light sent
 	LateEdges   uint64 // not on the frame's grid of 16 cycles
+	Asleep      uint64 // cycles that the processor slept
 	Overruns    uint32 // octets that the UART lost because the image read too late
 	Overwritten uint32 // octets that the image wrote into a full UART
 	Misread     uint32 // octets with speeds too different
@@ -86,6 +98,13 @@ func Start(c Config) (*Rig, error) {
 			ppm = append(ppm, strconv.FormatFloat(p, 'g', -1, 64))
 		}
 		args = append(args, "ppm="+strings.Join(ppm, ","))
+	}
+	if l := c.LED; l != nil {
+		args = append(args, "led=1",
+			"dark="+strconv.FormatInt(cmp.Or(l.Dark, 118*time.Microsecond).Nanoseconds(), 10),
+			"bright="+strconv.FormatInt(cmp.Or(l.Bright, 74*time.Microsecond).Nanoseconds(), 10),
+			"noise="+strconv.FormatFloat(l.Noise, 'g', -1, 64),
+			"ripple="+strconv.FormatFloat(l.Ripple, 'g', -1, 64))
 	}
 	if c.Trace != "" {
 		args = append(args, "trace="+c.Trace)
@@ -209,6 +228,11 @@ func (r *Rig) Chatter(board int, on bool) error {
 // highest rate, so often that one look in 1/share finds it wrong; 0 is none.
 func (r *Rig) Glitches(board int, share float64) error {
 	return r.write(binary.LittleEndian.AppendUint64([]byte{'E', byte(board)}, math.Float64bits(share)))
+}
+
+// Ambient sets the room's light at a board whose LED hears, 1 at the start.
+func (r *Rig) Ambient(board int, light float64) error {
+	return r.write(binary.LittleEndian.AppendUint64([]byte{'A', byte(board)}, math.Float64bits(light)))
 }
 
 // Report asks for a board's figures.

@@ -2,74 +2,15 @@ package emu_test
 
 import (
 	"encoding/binary"
-	"fmt"
 	"os"
-	"os/exec"
-	"path/filepath"
-	"runtime"
-	"sync"
 	"testing"
 	"time"
 
 	"lightsong/firmware/emu"
+	"lightsong/firmware/emu/emutest"
 )
 
-var built bool
-
-var build = sync.OnceValues(func() (string, error) {
-	// What the build reads is read here too, or go test would not see it change.
-	for _, pattern := range []string{"Makefile", "core/*", "avr/*", "boards/*"} {
-		files, _ := filepath.Glob(filepath.Join("..", pattern))
-		boards, _ := filepath.Glob(pattern)
-		for _, name := range append(files, boards...) {
-			if _, err := os.ReadFile(name); err != nil {
-				return "", err
-			}
-		}
-	}
-	dir, err := os.MkdirTemp("", "firmware")
-	if err != nil {
-		return "", err
-	}
-	out, err := exec.Command("make", "-s", "-C", "..", "emu", "BUILD="+dir).CombinedOutput()
-	if err != nil {
-		return "", fmt.Errorf("make -C firmware emu: %w\n%s", err, out)
-	}
-	return dir, nil
-})
-
-func TestMain(m *testing.M) {
-	code := m.Run()
-	if built {
-		if dir, err := build(); err == nil {
-			_ = os.RemoveAll(dir)
-		}
-	}
-	os.Exit(code)
-}
-
-// needs skips the test where the machine lacks what it takes to build the image
-// and to run it.
-func needs(t testing.TB) string {
-	t.Helper()
-	for _, tool := range []string{"make", "gcc", "avr-gcc"} {
-		if _, err := exec.LookPath(tool); err != nil {
-			t.Skipf("%s is not installed (Debian: make gcc gcc-avr avr-libc)", tool)
-		}
-	}
-	if err := exec.Command("gcc", "-E", "-o", os.DevNull, "-include", "simavr/sim_avr.h", "-x", "c", os.DevNull).Run(); err != nil {
-		t.Skip("simavr is not installed (Debian: libsimavr-dev libelf-dev)")
-	}
-	if runtime.GOOS != "linux" {
-		t.Skip("the emulator runs on Linux")
-	}
-	built = true
-	dir, err := build()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return dir
-}
+func TestMain(m *testing.M) { os.Exit(emutest.Main(m)) }
 
 type rig struct {
 	*emu.Rig
@@ -80,15 +21,7 @@ type rig struct {
 
 func start(t testing.TB, c emu.Config) *rig {
 	t.Helper()
-	dir := needs(t)
-	c.Program = filepath.Join(dir, "emu")
-	c.Image = filepath.Join(dir, "lightsong-atmega328p.hex")
-	r, err := emu.Start(c)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = r.Close() })
-	return &rig{Rig: r, t: t}
+	return &rig{Rig: emutest.Start(t, c), t: t}
 }
 
 // step also keeps the boards' speed, as a host must who has nothing else to say.

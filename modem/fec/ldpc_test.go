@@ -395,55 +395,17 @@ func TestLDPCBoxPlus(t *testing.T) {
 	}
 }
 
-// normalApproximation is the Eb/N0 in dB at which the normal approximation
-// (Polyanskiy, Poor, Verdú, "Channel coding rate in the finite blocklength
-// regime", IEEE Trans. Inf. Theory 56(5), 2010, with the ½·log₂n term) gives
-// k bits in n uses of the binary-input AWGN channel the block error rate.
-func normalApproximation(k, n int, bler float64) float64 {
-	inverseQ := math.Sqrt2 * math.Erfinv(1-2*bler)
-	bits := func(sigma float64) float64 { // that n uses carry
-		var c, v, w float64
-		for x := -8.0; x <= 8; x += 1.0 / 64 {
-			p := math.Exp(-x * x / 2)
-			llr := 2 / (sigma * sigma) * (1 + sigma*x)
-			i := 1 - math.Log1p(math.Exp(-llr))/math.Ln2
-			if llr < -30 {
-				i = 1 + llr/math.Ln2
-			}
-			w += p
-			c += p * i
-			v += p * i * i
-		}
-		c /= w
-		v = v/w - c*c
-		return float64(n)*c - math.Sqrt(float64(n)*v)*inverseQ + math.Log2(float64(n))/2
-	}
-	lo, hi := -15.0, 20.0 // Es/N0 in dB
-	for range 60 {
-		mid := (lo + hi) / 2
-		if bits(deviation(mid)) < float64(k) {
-			lo = mid
-		} else {
-			hi = mid
-		}
-	}
-	return lo - 10*math.Log10(float64(k)/float64(n))
-}
-
-// deviation is the noise of a real channel with symbols ±1 at Es/N0 in dB.
-func deviation(esN0 float64) float64 { return math.Sqrt(0.5 * math.Pow(10, -esN0/10)) }
-
 // The theory that the gaps are measured against, held against known values:
 // Shannon's limit of the binary-input channel at rate ½ is 0.187 dB.
 func TestNormalApproximation(t *testing.T) {
-	if got := normalApproximation(1e9, 2e9, 0.01); math.Abs(got-0.187) > 0.01 {
+	if got := NormalApproximation(1e9, 2e9, 0.01); math.Abs(got-0.187) > 0.01 {
 		t.Errorf("rate ½, n → ∞: %.3f dB, want 0.187", got)
 	}
 }
 
 // ldpcLink counts block errors and iterations over AWGN at Eb/N0 in dB.
 func ldpcLink(c *LDPC, ebN0 float64, frames, iterations int, rng *rand.Rand) (errors, done int) {
-	sigma := deviation(ebN0 + 10*math.Log10(float64(c.K())/float64(c.E())))
+	sigma := Deviation(ebN0 + 10*math.Log10(float64(c.K())/float64(c.E())))
 	info, got := make([]byte, c.K()), make([]byte, c.K())
 	soft := make([]modem.LLR, c.N())
 	var coded []byte
@@ -483,7 +445,7 @@ func TestLDPCGap(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			ebN0 := normalApproximation(tc.k, 2*tc.k, 0.01) + tc.goal
+			ebN0 := NormalApproximation(tc.k, 2*tc.k, 0.01) + tc.goal
 			bad, n := ldpcLink(c, ebN0, tc.frames, 50, rng)
 			mean := 0.01 * float64(tc.frames)
 			limit := mean + 3*math.Sqrt(mean)
@@ -508,7 +470,7 @@ func BenchmarkLDPCGap(b *testing.B) {
 						if err != nil {
 							b.Fatal(err)
 						}
-						bound := normalApproximation(c.K(), c.E(), 0.01)
+						bound := NormalApproximation(c.K(), c.E(), 0.01)
 						rng := rand.New(rand.NewPCG(1, uint64(k)))
 						found := ebN0At(bound, 0.01, func(ebN0 float64, frames int) int {
 							bad, _ := ldpcLink(c, ebN0, frames, iterations, rng)
@@ -705,7 +667,7 @@ func TestLDPCWrongScale(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	sigma := deviation(normalApproximation(k, 2*k, 0.01) + 0.9 - 10*math.Log10(2))
+	sigma := Deviation(NormalApproximation(k, 2*k, 0.01) + 0.9 - 10*math.Log10(2))
 	for _, scale := range []modem.LLR{0.79, 1.26} {
 		rng := rand.New(rand.NewPCG(seed, 0))
 		bad, got := 0, make([]byte, k)

@@ -248,7 +248,7 @@ func TestPolarFullListIsMaximumLikelihood(t *testing.T) {
 }
 
 func polarLink(c *Polar, ebN0 float64, frames int, rng *rand.Rand) (errors int) {
-	sigma := deviation(ebN0 + 10*math.Log10(float64(c.K())/float64(c.E())))
+	sigma := Deviation(ebN0 + 10*math.Log10(float64(c.K())/float64(c.E())))
 	got := make([]byte, c.K())
 	var coded []byte
 	var llr []modem.LLR
@@ -284,7 +284,7 @@ func TestPolarGap(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			ebN0 := normalApproximation(tc.k, tc.e, 0.01) + 10*math.Log10(1+float64(tc.crc.Width())/float64(tc.k)) + tc.excess
+			ebN0 := NormalApproximation(tc.k, tc.e, 0.01) + 10*math.Log10(1+float64(tc.crc.Width())/float64(tc.k)) + tc.excess
 			bad := polarLink(c, ebN0, frames, rand.New(rand.NewPCG(seed, 0)))
 			t.Logf("%.2f dB: %d of %d wrong", ebN0, bad, frames)
 			if limit := 0.01*frames + 3*math.Sqrt(0.01*frames); float64(bad) > limit {
@@ -311,7 +311,7 @@ func BenchmarkPolarGap(b *testing.B) {
 						if err != nil {
 							b.Skip(err)
 						}
-						bound := normalApproximation(c.K(), c.E(), 0.01)
+						bound := NormalApproximation(c.K(), c.E(), 0.01)
 						rng := rand.New(rand.NewPCG(1, uint64(k)))
 						found := ebN0At(bound, 0.01, func(ebN0 float64, frames int) int {
 							return polarLink(c, ebN0, frames, rng)

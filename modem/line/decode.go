@@ -17,6 +17,7 @@ type Heard struct {
 	Missing    int     // octets that the board did not pass on, at the end of the body
 	PPM        float64 // sender's clock against ours; NaN if not known
 	PeakDBFS   float64 // light at the receiver; NaN if not known
+	Noise      float64 // one LED: rms noise of a slot against a full slot's light (LEDNoise)
 }
 
 // Announcement is what the header of a segment tells before its end.
@@ -108,7 +109,12 @@ func (d *Decoder) Push(heard *Heard, emit func(modem.Event)) {
 	n -= (n - 1) / (markerEvery + 1)
 	total := 8*len(heard.Body) + preambleBits
 	ratio := float64(max(0, heard.Violations)) / float64(total)
-	p := max(minBER, min(maxBER, ratio/2)) // of two unlike halves that became alike, one was right
+	p := ratio / 2 // of two unlike halves that became alike, one was right
+	if d.form == oneLED {
+		ratio = heard.Noise
+		p = ledBER(heard.Rate, max(leastNoise, ratio))
+	}
+	p = max(minBER, min(maxBER, p))
 	d.llr = d.align.llrs(d.llr[:0], heard.Body, n, p)
 	for i := max(0, len(d.llr)-8*heard.Missing); i < len(d.llr); i++ {
 		d.llr[i] = 0

@@ -17,6 +17,7 @@ type Body struct {
 // Encoder turns bursts into bodies. Its zero value is ready. One caller uses it
 // at a time; after the first bursts it allocates nothing.
 type Encoder struct {
+	form    *form // nil: boards with a comparator
 	tag     uint8
 	head    *fec.Polar
 	control ldpc
@@ -60,7 +61,11 @@ func (f *form) planOf(b *modem.Burst) (plan, error) {
 // with PauseMicros between them. They belong to the Encoder and are valid until
 // the next call. Errors wrap modem.ErrBurst.
 func (e *Encoder) Encode(b *modem.Burst) ([]Body, error) {
-	p, h, err := e.begin(boards, b)
+	form := e.form
+	if form == nil {
+		form = boards
+	}
+	p, h, err := e.begin(form, b)
 	if err != nil {
 		return nil, err
 	}

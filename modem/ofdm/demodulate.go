@@ -354,9 +354,11 @@ func (d *Demodulator) told(kind modem.EventKind, b *modem.Burst, way *channel, g
 	snr := 10 * math.Log10(way.power*share/way.floor)
 	doppler := math.NaN()
 	want, wants := 0, false
+	snrs := unknownForms
 	if kind == modem.Received {
 		doppler = d.rx.change.dopplerSpread()
 		want, wants = d.rx.wanted(snr, way, b)
+		snrs = d.rx.foresee(snr, way)
 	}
 	return modem.Event{
 		Kind: kind, Start: start, End: d.end, Burst: b,
@@ -369,13 +371,15 @@ func (d *Demodulator) told(kind modem.EventKind, b *modem.Burst, way *channel, g
 			Doppler:     doppler,
 			Want:        modem.MCS(want),
 			Wants:       wants,
+			Form:        d.rx.plan.form(d.prof, d.scale),
+			SNRs:        snrs,
 		},
 	}
 }
 
 func unmeasured() modem.Quality {
 	n := math.NaN()
-	return modem.Quality{SNR: n, EVM: n, PPM: n, Peak: n, DelaySpread: n, Doppler: n}
+	return modem.Quality{SNR: n, EVM: n, PPM: n, Peak: n, DelaySpread: n, Doppler: n, SNRs: unknownForms}
 }
 
 // forget drops samples that nobody will look at again.

@@ -88,6 +88,15 @@ func (m *Modulator) Samples(b *modem.Burst) int {
 	return m.scale.device(p.samples)
 }
 
+// Form implements modem.Former. The form of a burst that cannot be sent is Plain.
+func (m *Modulator) Form(b *modem.Burst) modem.Form {
+	var p plan
+	if m.prepare(&p, b) != nil {
+		return modem.Plain
+	}
+	return p.form(m.prof, m.scale)
+}
+
 // device is how many device samples a burst of n internal samples takes: when
 // it is resampled the filter rings on a little.
 func (s scale) device(n int) int {

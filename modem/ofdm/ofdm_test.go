@@ -242,7 +242,7 @@ func TestTables(t *testing.T) {
 				t.Errorf("%s MCS %d: %.0f bit/s at %.1f dB, Shannon's limit is %.0f", p.name, i, m.NetBPS, m.SNRdB, limit)
 			}
 			if i > 0 {
-				if d := m.SNRdB - modes[i-1].SNRdB; d < 0 || d > 2 {
+				if d := m.SNRdB - modes[i-1].SNRdB; d < 0 || d > 1.5 {
 					t.Errorf("%s MCS %d: %.2f dB above its neighbour", p.name, i, d)
 				}
 			}

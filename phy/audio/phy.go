@@ -47,6 +47,7 @@ type PHY struct {
 	pending []phy.Event
 	next    int // index of the first event in pending that was not given out
 	sense   carrierSense
+	hearing hearing // others may look
 
 	meter loopMeter    // half duplex
 	told  atomic.Int64 // Turnaround as Caps or Retimed told it; 0: not yet
@@ -93,13 +94,17 @@ var ErrChannels = errors.New("the number of channels does not fit")
 func (p *PHY) Caps() phy.Caps {
 	turnaround := p.turnaround()
 	p.told.Store(int64(turnaround))
-	return phy.Caps{
+	caps := phy.Caps{
 		Modes:      p.cfg.Modem.Modes,
 		FullDuplex: p.cfg.FullDuplex,
 		Turnaround: turnaround,
 		MaxFrames:  modem.MaxFrames,
 		MaxControl: modem.MaxControlOctets,
 	}
+	if f, ok := p.cfg.Modem.Modulator.(modem.Former); ok {
+		caps.Form = f.Form
+	}
+	return caps
 }
 
 // turnaround: the answering station is taken to have buffers like ours, and to work
@@ -160,7 +165,7 @@ func (p *PHY) Transmit(ctx context.Context, b *phy.Burst) error {
 		in, _, _ := p.Latency()
 		p.muteUntil.Store(p.now.Load() + p.samples(in) + int64(p.block))
 	}()
-	p.meter.sending(p.tx, p.channels, p.now.Load())
+	p.meter.sending(p.tx, p.channels, b.Control, p.now.Load())
 	if err := p.play(ctx); err != nil {
 		p.meter.sent(false)
 		return err
@@ -265,6 +270,7 @@ func (p *PHY) listen(ctx context.Context) error {
 	}
 	p.push(p.rx[:n])
 	p.carrier(p.sense.block(p.rx[:n], p.duration(heard)))
+	p.hearing.block(p.rx[:n], p.duration(heard), p.sense.energy)
 	return nil
 }
 
@@ -298,6 +304,8 @@ func (p *PHY) push(samples []float32) {
 func (p *PHY) demodulated(ev modem.Event) {
 	switch ev.Kind {
 	case modem.Preamble:
+		p.meter.preamble(p.heard - ev.Start)
+		p.hearing.preambles.Add(1)
 		p.carrier(p.sense.burstBegan())
 	case modem.Announced:
 		p.pending = append(p.pending, phy.Event{
@@ -307,9 +315,15 @@ func (p *PHY) demodulated(ev modem.Event) {
 			Quality: ev.Quality,
 		})
 	case modem.Received:
+		if !p.cfg.FullDuplex && p.meter.own(ev.Burst.Control, p.heard-ev.End) {
+			p.carrier(p.sense.burstOver())
+			return
+		}
+		p.hearing.received.Add(1)
 		p.pending = append(p.pending, phy.Event{Kind: phy.Received, Burst: clone(ev.Burst), Quality: ev.Quality})
 		p.carrier(p.sense.burstOver())
 	case modem.Missed:
+		p.hearing.missed.Add(1)
 		p.pending = append(p.pending, phy.Event{Kind: phy.Missed, Quality: ev.Quality})
 		p.carrier(p.sense.burstOver())
 	}

@@ -19,11 +19,12 @@ const (
 	fallBackWait = 600 * time.Millisecond // until a board has taken back a speed that was not confirmed
 	settleSpeed  = 2 * time.Millisecond
 
-	writeDeadline = time.Second            // for one Write; the line needs a tenth of it
-	keepAlive     = 800 * time.Millisecond // silence after which the board is asked for its credit
-	deadAfter     = 3 * time.Second        // without an octet from it
-	txSlack       = 500 * time.Millisecond // beyond the time on the light, for a report that a frame has left
-	creditStall   = 150 * time.Millisecond // without credit beyond the time of the longest light frame: ask
+	writeDeadline  = time.Second             // for one Write; the line needs a tenth of it
+	keepAlive      = 800 * time.Millisecond  // silence after which the board is asked for its credit
+	deadAfter      = 3 * time.Second         // without an octet from it
+	txSlack        = 500 * time.Millisecond  // beyond the time on the light, for a report that a frame has left
+	ledCreditStall = 2500 * time.Millisecond // likewise for a board whose one LED both sends and hears
+	creditStall    = 150 * time.Millisecond  // without credit beyond the time of the longest light frame: ask
 )
 
 // ErrVersion is wrapped by the error about a board that speaks another version
@@ -76,6 +77,7 @@ type sink interface {
 	rxGrows(content []byte)
 	rxWhole(content []byte)
 	rxBroken()
+	carrier(busy bool)
 	serialBad()
 }
 
@@ -229,6 +231,8 @@ func (c *connection) gotMessage(m []byte) {
 		c.consumed = c.sent - int(uint16(c.sent)-binary.LittleEndian.Uint16(m[1:]))
 		c.mu.Unlock()
 		c.creditCame()
+	case m[0] == msgSenseTold && len(m) >= 2:
+		c.sink.carrier(m[1] != 0)
 	case m[0] == msgInfo || m[0] == msgBaudTold || m[0] == msgAck || m[0] == msgError:
 		select {
 		case c.answers <- append([]byte(nil), m...):
@@ -329,9 +333,14 @@ func pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// shake finds the board, raises the speed to at most maxSpeed and configures it.
-func (c *connection) shake(ctx context.Context, maxSpeed int, config []byte) error {
+// shake finds the board, raises the speed to at most maxSpeed and configures it
+// as configure says of such a board.
+func (c *connection) shake(ctx context.Context, maxSpeed int, configure func(Info) ([]byte, error)) error {
 	if err := c.find(ctx, maxSpeed); err != nil {
+		return err
+	}
+	config, err := configure(c.info)
+	if err != nil {
 		return err
 	}
 	c.raise(ctx, maxSpeed)

@@ -13,11 +13,13 @@ import (
 	"lightsong/phy"
 )
 
-// The image that `make firmware` builds, the same octets everywhere, and the
-// checksum that it must have.
+// The images that `make firmware` builds, the same octets everywhere, and the
+// checksums that they must have.
 var (
 	//go:embed images/lightsong-atmega328p.hex
 	imageATmega328P []byte
+	//go:embed images/lightsong-atmega328p-led.hex
+	imageOneLED []byte
 	//go:embed images/SHA256SUMS
 	imageSums string
 )
@@ -25,16 +27,28 @@ var (
 // ErrImage is wrapped by errors about an image that is not fit to be flashed.
 var ErrImage = errors.New("not an image for this board")
 
-// ImageATmega328P is the firmware for an ATmega328P (Arduino Uno, Nano) as Intel
-// hex, and its SHA-256 in hexadecimal. The error says that this program was built
-// from damaged files.
+// ImageATmega328P is the firmware for an ATmega328P (Arduino Uno, Nano) with a
+// comparator as Intel hex, and its SHA-256 in hexadecimal. The error says that
+// this program was built from damaged files.
 func ImageATmega328P() (image []byte, sum string, err error) {
-	digest := sha256.Sum256(imageATmega328P)
-	sum = hex.EncodeToString(digest[:])
-	if want, _, _ := strings.Cut(imageSums, " "); sum != want {
-		return nil, "", fmt.Errorf("%w: the built-in image has checksum %s, not %s", ErrImage, sum, want)
+	return checked(imageATmega328P, "lightsong-atmega328p.hex")
+}
+
+// ImageOneLED is likewise the firmware for an ATmega328P whose one LED both sends
+// and hears.
+func ImageOneLED() (image []byte, sum string, err error) {
+	return checked(imageOneLED, "lightsong-atmega328p-led.hex")
+}
+
+func checked(image []byte, name string) ([]byte, string, error) {
+	digest := sha256.Sum256(image)
+	sum := hex.EncodeToString(digest[:])
+	for line := range strings.Lines(imageSums) {
+		if want, of, _ := strings.Cut(strings.TrimSpace(line), "  "); of == name && want == sum {
+			return image, sum, nil
+		}
 	}
-	return imageATmega328P, sum, nil
+	return nil, "", fmt.Errorf("%w: the built-in image %s has checksum %s, which is not the one noted", ErrImage, name, sum)
 }
 
 // CheckImage reads Intel hex and returns how many octets of flash it fills. It
@@ -108,4 +122,5 @@ type deaf struct{}
 func (deaf) rxGrows([]byte) {}
 func (deaf) rxWhole([]byte) {}
 func (deaf) rxBroken()      {}
+func (deaf) carrier(bool)   {}
 func (deaf) serialBad()     {}

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"lightsong/firmware/emu"
+	"lightsong/firmware/emu/emutest"
 	"lightsong/phy"
 	"lightsong/phy/led"
 )
@@ -27,8 +28,8 @@ func TestReplug(t *testing.T) {
 	if os.Getenv("LIGHTSONG_FIGURES") != "" {
 		times = 100
 	}
-	r := rig(t, emu.Config{Boards: 1})
-	bubble(t, r, func(ctx context.Context, lines *emu.Lines) {
+	r := emutest.Start(t, emu.Config{Boards: 1})
+	emutest.Bubble(t, r, func(ctx context.Context, lines *emu.Lines) {
 		var absent atomic.Bool
 		p := open(ctx, t, led.Config{Dial: func(ctx context.Context) (led.Port, error) {
 			if absent.Load() {
@@ -98,8 +99,8 @@ func (p *noisy) Write(b []byte) (int, error) {
 // Octets damaged on both serial lines cost frames, but none arrives that was not
 // sent, the connection holds, and most bursts still bring something.
 func TestNoisySerialLine(t *testing.T) {
-	r := rig(t, emu.Config{PPM: []float64{0, 5000}, Jitter: 50, Seed: 4})
-	bubble(t, r, func(ctx context.Context, lines *emu.Lines) {
+	r := emutest.Start(t, emu.Config{PPM: []float64{0, 5000}, Jitter: 50, Seed: 4})
+	emutest.Bubble(t, r, func(ctx context.Context, lines *emu.Lines) {
 		const seed = 4
 		var noise [2]*noisy
 		var phys [2]*led.PHY
@@ -260,26 +261,26 @@ func TestStuckBoard(t *testing.T) {
 	})
 }
 
-// The image in the tree is what the source makes, and its checksum is known.
-func TestImageIsBuiltFromSource(t *testing.T) {
-	image, sum, err := led.ImageATmega328P()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if n, err := led.CheckImage(image, 32256); err != nil || n < 10000 {
-		t.Errorf("%d octets, %v", n, err)
-	}
-	_ = rig(t, emu.Config{Boards: 1}) // builds
-	dir, err := build()
-	if err != nil {
-		t.Fatal(err)
-	}
-	made, err := os.ReadFile(filepath.Join(dir, "lightsong-atmega328p.hex"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !bytes.Equal(made, image) {
-		t.Errorf("phy/led/images (%s) is not what `make -C firmware` builds: run `make firmware`", sum[:12])
+// The images in the tree are what the source makes, and their checksums are known.
+func TestImagesAreBuiltFromSource(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		image func() ([]byte, string, error)
+	}{{emutest.Comparator, led.ImageATmega328P}, {emutest.OneLED, led.ImageOneLED}} {
+		image, sum, err := tt.image()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n, err := led.CheckImage(image, 30720); err != nil || n < 10000 {
+			t.Errorf("%s: %d octets, %v", tt.name, n, err)
+		}
+		made, err := os.ReadFile(filepath.Join(emutest.Folder(t), tt.name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(made, image) {
+			t.Errorf("phy/led/images/%s (%s) is not what `make -C firmware` builds: run `make firmware`", tt.name, sum[:12])
+		}
 	}
 }
 

@@ -17,6 +17,7 @@ const (
 	msgBaudTold   = 0x82
 	msgAck        = 0x83
 	msgTXDone     = 0x84
+	msgSenseTold  = 0x88
 	msgCreditTold = 0x89
 	msgRX         = 0x90
 	msgError      = 0xFF
@@ -184,6 +185,9 @@ type Info struct {
 func (i Info) Version() string {
 	return fmt.Sprintf("%d.%d.%d", i.Build>>16, i.Build>>8&0xFF, i.Build&0xFF)
 }
+
+// OneLED tells whether the board's one LED both sends and hears.
+func (i Info) OneLED() bool { return i.Receiver == 2 }
 
 const infoOctets = 26
 

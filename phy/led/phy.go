@@ -26,6 +26,14 @@ const (
 	flushMargin = 10 * time.Millisecond  // a segment is missing when it is that late
 	patience    = 250                    // ms that a board waits for the medium before a burst
 
+	// ledTurnaround is turnaround for a board whose one LED both sends and hears: it
+	// also tells the end of a frame an octet or two later, begins with a slot, and
+	// needs eight slots of a preamble to sense it.
+	ledTurnaround = 12 * time.Millisecond
+	// ledPatience is longer than such a board takes to find that what it sensed is no
+	// preamble. Behind a frame it must not wait: the answer's place is there.
+	ledPatience = 12 // ms
+
 	// A carrier that lasts longer than patience without a frame is noise: a board
 	// senses edges, and a comparator that chatters has edges too. For a while the
 	// board is then not asked to wait.
@@ -34,6 +42,9 @@ const (
 	itemBacklog = 256
 	bufferPool  = 32
 	ppmOctets   = 400 // of body, from which clocks can be compared
+
+	ticksPerMicro = 2
+	ledLength     = 0x3FF // one LED: bits of the length, the two above are the rate
 )
 
 // starts are how many octets of a light frame a board is to have before it
@@ -45,7 +56,8 @@ type Config struct {
 	Dial     Dialer
 	MaxSpeed int // baud of the serial line; 0 stands for 1000000
 	// Rates is the set of chip rates to use and to listen to, bit r for rate r; 0
-	// stands for DefaultRates. All stations of a light field need the same.
+	// stands for DefaultRates. All stations of a light field need the same. Boards whose
+	// one LED both sends and hears have no chip rates: for them it means nothing.
 	Rates int
 	Dim   int // 0 dark when idle (infrared), 1 a quarter of the light, 2 half of it
 	// Log is told, in words, when the board is found or lost. It may be nil.
@@ -72,8 +84,11 @@ type Stats struct {
 
 // PHY is one station's board. It implements phy.PHY.
 type PHY struct {
-	cfg   Config
-	modes []phy.Mode
+	cfg    Config
+	modes  []phy.Mode
+	oneLED bool // of the board: it stays so
+	rates  int  // of the board that are used
+	known  bool // the kind of board was seen
 
 	stop   context.CancelFunc
 	keeper sync.WaitGroup
@@ -90,7 +105,7 @@ type PHY struct {
 	free  chan []byte
 
 	// Transmit's own.
-	enc   line.Encoder
+	enc   *line.Encoder
 	tx    []byte
 	seq   uint8
 	start int       // index in starts
@@ -98,10 +113,11 @@ type PHY struct {
 	timer *time.Timer
 
 	// Receive's own.
-	dec       line.Decoder
+	dec       *line.Decoder
 	pending   []phy.Event
 	next      int
 	hearing   bool // a light frame is coming in
+	sensed    bool // the board senses a carrier and says so
 	announced bool // a burst was announced and is not over
 	tag       uint8
 	busy      bool // as told
@@ -122,8 +138,10 @@ type item struct {
 type itemKind uint8
 
 const (
-	began  itemKind = iota // a light frame
-	headed                 // its header is in buf
+	began    itemKind = iota // a light frame
+	headed                   // its header is in buf
+	sensed                   // the carrier came
+	unsensed                 // … and went
 	whole
 	broken
 	gone // the board
@@ -140,9 +158,6 @@ func Open(ctx context.Context, cfg Config) (*PHY, error) {
 	}
 	if !slices.Contains(speeds[:], cfg.MaxSpeed) {
 		return nil, fmt.Errorf("serial line at %d baud: a board knows %v", cfg.MaxSpeed, speeds)
-	}
-	if cfg.Rates == 0 {
-		cfg.Rates = DefaultRates
 	}
 	if cfg.Rates < 0 || cfg.Rates >= 1<<line.Rates {
 		return nil, fmt.Errorf("chip rates %#x: there are %d", cfg.Rates, line.Rates)
@@ -161,14 +176,16 @@ func Open(ctx context.Context, cfg Config) (*PHY, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, m := range line.Modes() {
-		if r := line.RateOf(m.MCS); int(p.info.Rates)&cfg.Rates>>r&1 != 0 {
+	p.enc, p.dec = new(line.Encoder), new(line.Decoder)
+	modes, rateOf := line.Modes(), line.RateOf
+	if p.oneLED {
+		p.enc, p.dec = line.NewLEDEncoder(), line.NewLEDDecoder()
+		modes, rateOf = line.LEDModes(), line.LEDRateOf
+	}
+	for _, m := range modes {
+		if p.rates>>rateOf(m.MCS)&1 != 0 {
 			p.modes = append(p.modes, m)
 		}
-	}
-	if len(p.modes) == 0 || p.info.LineCodes&1 == 0 {
-		c.end(phy.ErrClosed)
-		return nil, fmt.Errorf("%w: it knows none of our chip rates", ErrVersion)
 	}
 	keepCtx, stop := context.WithCancel(context.Background())
 	p.stop = stop
@@ -183,9 +200,7 @@ func (p *PHY) connect(ctx context.Context) (*connection, error) {
 		return nil, err
 	}
 	c := newConnection(port, p)
-	config := []byte{msgConfig, byte(p.cfg.Rates), byte(p.cfg.Dim), 0} // carrier is not to be told unasked: a board is deaf while it tells
-	config = binary.LittleEndian.AppendUint16(config, gapMicros)
-	if err := c.shake(ctx, p.cfg.MaxSpeed, config); err != nil {
+	if err := c.shake(ctx, p.cfg.MaxSpeed, p.configure); err != nil {
 		c.end(err)
 		return nil, err
 	}
@@ -198,6 +213,28 @@ func (p *PHY) connect(ctx context.Context) (*connection, error) {
 }
 
 const gapMicros = 250 // of idle light before each light frame
+
+// configure makes the CONFIG message for a board, and learns of the first one
+// what kind it is.
+func (p *PHY) configure(info Info) ([]byte, error) {
+	if p.known && info.OneLED() != p.oneLED {
+		return nil, fmt.Errorf("%w: it is another kind of board than before", ErrVersion)
+	}
+	p.known, p.oneLED = true, info.OneLED()
+	// Carrier is not to be told unasked by a board that is deaf while it tells.
+	rates, option, code := DefaultRates, byte(0), uint8(1)
+	if p.oneLED {
+		rates, option, code = 1<<line.LEDRates-1, 1, 2
+	} else if p.cfg.Rates != 0 {
+		rates = p.cfg.Rates
+	}
+	p.rates = rates & int(info.Rates)
+	if p.rates == 0 || info.LineCodes&code == 0 {
+		return nil, fmt.Errorf("%w: it knows none of our rates", ErrVersion)
+	}
+	config := []byte{msgConfig, byte(p.rates), byte(p.cfg.Dim), option}
+	return binary.LittleEndian.AppendUint16(config, gapMicros), nil
+}
 
 // keep holds the connection until ctx ends, and makes a new one when it is lost.
 func (p *PHY) keep(ctx context.Context, c *connection) {
@@ -268,11 +305,18 @@ func (p *PHY) Stats() Stats {
 
 // Caps implements phy.PHY.
 func (p *PHY) Caps() phy.Caps {
-	return phy.Caps{Modes: p.modes, Turnaround: turnaround, MaxFrames: modem.MaxFrames, MaxControl: modem.MaxControlOctets}
+	turn := turnaround
+	if p.oneLED {
+		turn = ledTurnaround
+	}
+	return phy.Caps{Modes: p.modes, Turnaround: turn, MaxFrames: modem.MaxFrames, MaxControl: modem.MaxControlOctets}
 }
 
 // Airtime implements phy.PHY.
 func (p *PHY) Airtime(b *phy.Burst) time.Duration {
+	if p.oneLED {
+		return time.Duration(line.LEDMicros(b)) * time.Microsecond
+	}
 	return time.Duration(line.Micros(b)) * time.Microsecond
 }
 
@@ -320,7 +364,11 @@ func (p *PHY) Transmit(ctx context.Context, b *phy.Burst) error {
 	p.tx = p.tx[:0]
 	for i, x := range bodies {
 		wait := uint8(0)
-		if i == 0 && !time.Now().Before(p.noisy) {
+		switch {
+		case i > 0:
+		case p.oneLED:
+			wait = ledPatience
+		case !time.Now().Before(p.noisy):
 			wait = patience
 		}
 		p.tx = appendTX(p.tx, p.seq, uint8(x.Rate), wait, starts[p.start], x.Octets)
@@ -354,7 +402,11 @@ func (p *PHY) stream(ctx context.Context, c *connection, deadline time.Time) err
 			rest = rest[n:]
 			continue
 		}
-		p.timer.Reset(creditStall)
+		stall := creditStall
+		if p.oneLED {
+			stall = ledCreditStall
+		}
+		p.timer.Reset(stall)
 		select {
 		case <-c.credit:
 		case <-p.timer.C:
@@ -397,7 +449,7 @@ func (p *PHY) await(ctx context.Context, c *connection, first uint8, n int, dead
 			switch {
 			case d.refused || d.status >= 3:
 				p.stats.notSent.Add(1)
-				if !d.refused && d.status == 3 {
+				if !d.refused && d.status == 3 && !p.oneLED {
 					p.noisy = time.Now().Add(distrust)
 				}
 			case d.status == 2:
@@ -467,6 +519,14 @@ func (p *PHY) rxGrows(content []byte) {
 	}
 }
 
+func (p *PHY) carrier(busy bool) {
+	kind := unsensed
+	if busy {
+		kind = sensed
+	}
+	p.give(item{kind: kind})
+}
+
 func (p *PHY) rxBroken() { p.give(item{kind: broken}) }
 
 func (p *PHY) serialBad() { p.stats.serialBad.Add(1) }
@@ -476,8 +536,11 @@ func (p *PHY) rxWhole(m []byte) {
 	p.stats.frames.Add(1)
 	body, t := m[rxHead:len(m)-rxTrailer], m[len(m)-rxTrailer:]
 	le := binary.LittleEndian
-	rate := int(t[1])
-	if rate >= line.Rates {
+	rate, rates := int(t[1]), line.Rates
+	if p.oneLED {
+		rates = line.LEDRates
+	}
+	if rate >= rates {
 		p.stats.serialBad.Add(1)
 		p.give(item{kind: broken})
 		return
@@ -486,12 +549,21 @@ func (p *PHY) rxWhole(m []byte) {
 	it.heard = line.Heard{Rate: rate, Body: it.buf, Violations: int(le.Uint16(t[2:])), PPM: math.NaN(), PeakDBFS: math.NaN()}
 	if t[0] != 0 {
 		p.stats.truncated.Add(1)
-		it.heard.Missing = max(0, lengthWord(m[3:rxHead])-len(body))
+		length := lengthWord(m[3:rxHead])
+		if p.oneLED {
+			length &= ledLength
+		}
+		it.heard.Missing = max(0, length-len(body))
+	} else if p.oneLED {
+		ideal := float64(line.LEDHeardSlots(rate, len(body))) * line.LEDSlotMicros * ticksPerMicro
+		it.heard.PPM = (ideal/float64(le.Uint32(t[10:])-le.Uint32(t[6:])) - 1) * 1e6
 	} else if n := len(body); n >= ppmOctets {
 		ideal := float64(32*line.ChipMicros(rate)) * float64(n+8)
 		it.heard.PPM = (ideal/float64(le.Uint32(t[10:])-le.Uint32(t[6:])) - 1) * 1e6
 	}
-	if level := t[5]; level > 0 {
+	if p.oneLED {
+		it.heard.Noise = line.LEDNoise(rate, t[4])
+	} else if level := t[5]; level > 0 {
 		it.heard.PeakDBFS = 20 * math.Log10(float64(level)/255)
 	}
 	p.give(it)
@@ -545,16 +617,21 @@ func (p *PHY) take(it *item) {
 		}
 	case broken:
 		p.hearing = false
+	case sensed, unsensed:
+		p.sensed = it.kind == sensed
 	case gone:
-		p.hearing = false
+		p.hearing, p.sensed = false, false
 		p.burstOver()
 	}
 }
 
 // announce tells of a burst whose header was just read.
 func (p *PHY) announce(a line.Announcement) {
-	chips := line.OverheadChips + 16*line.HeadOctets
-	until := max(0, time.Duration(a.RestMicros-chips*line.ChipMicros(a.Rate))*time.Microsecond)
+	passed := (line.OverheadChips + 16*line.HeadOctets) * line.ChipMicros(a.Rate)
+	if p.oneLED {
+		passed = line.LEDAnnounced(a.Rate)
+	}
+	until := max(0, time.Duration(a.RestMicros-passed)*time.Microsecond)
 	if p.announced && a.Tag == p.tag {
 		p.awaitEnd(until)
 		return
@@ -612,7 +689,7 @@ func received(ev modem.Event) phy.Event {
 // tellCarrier tells when the medium has become busy or idle.
 func (p *PHY) tellCarrier() {
 	_, open := p.dec.RemainingMicros()
-	busy := p.hearing || p.announced || open
+	busy := p.hearing || p.sensed || p.announced || open
 	if busy == p.busy {
 		return
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"lightsong/firmware/emu"
+	"lightsong/firmware/emu/emutest"
 	"lightsong/phy"
 	"lightsong/phy/led"
 )
@@ -62,8 +63,8 @@ func hear(p *led.PHY) (events chan timed) {
 // Bursts of all modes cross between two emulated boards with clocks 2 % apart,
 // come whole, in the time that Airtime tells, and each is told of in order.
 func TestBurstsCross(t *testing.T) {
-	r := rig(t, emu.Config{PPM: []float64{0, 20000}, Jitter: 50, Seed: 1})
-	bubble(t, r, func(ctx context.Context, lines *emu.Lines) {
+	r := emutest.Start(t, emu.Config{PPM: []float64{0, 20000}, Jitter: 50, Seed: 1})
+	emutest.Bubble(t, r, func(ctx context.Context, lines *emu.Lines) {
 		a := open(ctx, t, led.Config{Dial: dial(lines, 0), Rates: 0x3F, Dim: 2})
 		b := open(ctx, t, led.Config{Dial: dial(lines, 1), Rates: 0x3F, Dim: 2})
 		defer a.Close()

@@ -293,13 +293,17 @@ func (p *UART) feed(w *wire) {
 			}
 		}
 		for want > 0 {
-			buf = p.fill(buf[:0], min(want, chunkOctets))
+			var over bool
+			buf, over = p.fill(buf[:0], min(want, chunkOctets))
 			w.writing.Store(time.Now().UnixNano())
 			_, err := w.port.Write(buf)
 			w.writing.Store(0)
 			if err != nil {
 				w.fail(fmt.Errorf("the serial line is lost: %w", err))
 				return
+			}
+			if over {
+				p.signal(p.sent)
 			}
 			p.stats.sent.Add(uint64(len(buf)))
 			want -= len(buf)
@@ -313,21 +317,19 @@ func (p *UART) feed(w *wire) {
 	}
 }
 
-// fill appends n characters: what is left of the burst, then idle ones.
-func (p *UART) fill(buf []byte, n int) []byte {
+// fill appends n characters: what is left of the burst, then idle ones. It tells
+// whether the burst's last is among them.
+func (p *UART) fill(buf []byte, n int) (_ []byte, over bool) {
 	p.mu.Lock()
 	k := min(n, len(p.chars))
 	buf = append(buf, p.chars[:k]...)
 	p.chars = p.chars[k:]
-	over := k > 0 && len(p.chars) == 0
+	over = k > 0 && len(p.chars) == 0
 	p.mu.Unlock()
-	if over {
-		p.signal(p.sent)
-	}
 	for len(buf) < n {
 		buf = append(buf, line.U6Idle)
 	}
-	return buf
+	return buf, over
 }
 
 // State tells whether there is an adapter now, how many times one was found, and, if

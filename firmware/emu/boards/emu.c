@@ -7,12 +7,18 @@
  * every octet at its cycle.
  *
  *   emu hex=FILE [boards=2] [ppm=0,0,...] [jitter=NS] [distortion=NS] [usb=US] [seed=N] [trace=FILE] [pty=1 [clock=FILE] [boot=FILE]]
+ *       [led=1 [dark=NS] [bright=NS] [noise=SHARE] [ripple=SHARE]]
  *
  * ppm: each board's clock against true time. jitter: rms of each edge at the
  * receiver where the light has full strength; it grows as the light weakens,
  * being noise over slew rate. distortion: by how much a light pulse is longer
  * than it was sent. usb: the host's end of each serial line is served at this
  * interval, as by a full-speed USB adapter.
+ *
+ * With led=1 the board's LED both sends and hears, cathode at B0, anode at B1: charged in
+ * reverse it is discharged by light, in dark ns by the room's alone and in bright ns with
+ * one neighbour's steady light more (gain 1). noise: rms of each discharge against its
+ * length. ripple: amplitude of the room's light at 100 Hz against its mean.
  *
  * Without pty=1 the host's end is the caller, in simulated time: see serve().
  * With it each board is a terminal, named on standard output, and time runs no
@@ -46,9 +52,9 @@
 #include <simavr/sim_interrupts.h>
 #include <simavr/sim_io.h>
 
-enum { MAX_BOARDS = 16, STEP = 16, RX_VECTOR = 18, FLIGHT_NS = 2500, GLITCH_NS = 1000, PENDING = 64 };
+enum { MAX_BOARDS = 16, STEP = 16, RX_VECTOR = 18, UDRE_VECTOR = 19, FLIGHT_NS = 2500, GLITCH_NS = 1000, PENDING = 64 };
 enum { UCSR0A = 0xC0, UCSR0B = 0xC1, UBRR0L = 0xC4, UBRR0H = 0xC5, UDR0 = 0xC6 };
-enum { RXC = 0x80, TXC = 0x40, UDRE = 0x20, FE = 0x10, DOR = 0x08, U2X = 0x02, RXCIE = 0x80 };
+enum { RXC = 0x80, TXC = 0x40, UDRE = 0x20, FE = 0x10, DOR = 0x08, U2X = 0x02, RXCIE = 0x80, UDRIE = 0x20 };
 
 /* The slicer: a comparator against the light's own mean over 50 µs, with hysteresis. */
 static const double slicer_tau_ns = 50e3, slicer_hysteresis = 0.1;
@@ -69,7 +75,7 @@ struct board {
 	double cycle_ns;
 
 	/* serial line */
-	avr_int_vector_t *rx_vector;
+	avr_int_vector_t *rx_vector, *udre_vector;
 	uint8_t fifo[2], fifo_bad[2], held, held_bad;
 	int fifo_used;
 	bool holding;
@@ -96,6 +102,16 @@ struct board {
 	double chatter_ns, glitch_ns; /* glitch_ns: mean time between glitches, 0 for none */
 	bool glitch, glitching;       /* inverted now; the timer runs */
 	uint32_t lost;
+
+	/* the LED as receiver: the junction's charge is 1 when it begins to float, and its pin falls when it is 0 */
+	uint8_t port, ddr;
+	bool floating;
+	double charge, charge_at;     /* as of then */
+	double neighbours, ambient;   /* light of the others, in steady neighbours; of the room, 1 at the start */
+	struct power { double at, power; } arriving_light[PENDING];
+	int light_from, light_used;
+	uint64_t asleep;              /* cycles */
+
 	uint32_t stack; /* the lowest stack pointer seen */
 	int pty;
 	bool opened; /* a program has the terminal */
@@ -105,6 +121,8 @@ struct board {
 static struct board boards[MAX_BOARDS];
 static int board_count = 2;
 static double gain[MAX_BOARDS][MAX_BOARDS];
+static bool led;
+static double dark_ns = 118e3, bright_ns = 74e3, noise, ripple;
 static double jitter_ns, distortion_ns, usb_ns = 1e6, now_ns;
 static uint64_t rng = 1;
 static FILE *trace;
@@ -173,27 +191,36 @@ static bool misread(const struct board *b)
 /* simavr queues an interrupt anew each time it is raised after it was cleared, and
  * its queue is short: a UART that is polled for long while interrupts are off would
  * push out others, which then never come again. */
-static void raise_rx(struct board *b)
+static void raise_uart(struct board *b, avr_int_vector_t *vector)
 {
 	avr_int_pending_t *queue = &b->avr->interrupts.pending;
 	for (int i = queue->read; i != queue->write; i = (i + 1) % avr_int_pending_fifo_size)
-		if (queue->buffer[i] == b->rx_vector) {
-			b->rx_vector->pending = 1;
+		if (queue->buffer[i] == vector) {
+			vector->pending = 1;
 			if (b->avr->sreg[S_I] && b->avr->interrupt_state == 0)
 				b->avr->interrupt_state = 1;
 			if (b->avr->state == cpu_Sleeping)
 				b->avr->state = cpu_Running;
 			return;
 		}
-	avr_raise_interrupt(b->avr, b->rx_vector);
+	avr_raise_interrupt(b->avr, vector);
 }
 
 static void rx_interrupt(struct board *b)
 {
 	if (b->fifo_used && b->avr->data[UCSR0B] & RXCIE)
-		raise_rx(b);
+		raise_uart(b, b->rx_vector);
 	else if (!b->fifo_used)
 		avr_clear_interrupt(b->avr, b->rx_vector);
+}
+
+/* Raised as long as there is room; simavr clears it when it is served. */
+static void udre_interrupt(struct board *b)
+{
+	if (!b->buffered && b->avr->data[UCSR0B] & UDRIE)
+		raise_uart(b, b->udre_vector);
+	else
+		avr_clear_interrupt(b->avr, b->udre_vector);
 }
 
 static void start_arrival(struct board *b);
@@ -251,6 +278,7 @@ static avr_cycle_count_t left(avr_t *avr, avr_cycle_count_t when, void *param)
 	} else {
 		b->tx_done = true;
 	}
+	udre_interrupt(b);
 	return 0;
 }
 
@@ -276,6 +304,7 @@ static void write_control(avr_t *avr, avr_io_addr_t addr, uint8_t v, void *param
 {
 	avr->data[addr] = v;
 	rx_interrupt(param);
+	udre_interrupt(param);
 }
 
 static uint8_t read_data(avr_t *avr, avr_io_addr_t addr, void *param)
@@ -307,12 +336,14 @@ static void write_data(avr_t *avr, avr_io_addr_t addr, uint8_t v, void *param)
 		b->shifting = true;
 		b->shift = v;
 		at(b, time_of(b) + 10 * board_bit_ns(b), left);
+		udre_interrupt(b);
 		return;
 	}
 	if (b->buffered)
 		b->overwritten++;
 	b->buffered = true;
 	b->buffer = v;
+	udre_interrupt(b);
 }
 
 static void take_over_uart(struct board *b)
@@ -335,7 +366,9 @@ static void take_over_uart(struct board *b)
 	for (int i = 0; i < avr->interrupts.vector_count; i++)
 		if (avr->interrupts.vector[i]->vector == RX_VECTOR)
 			b->rx_vector = avr->interrupts.vector[i];
-	if (!b->rx_vector)
+		else if (avr->interrupts.vector[i]->vector == UDRE_VECTOR)
+			b->udre_vector = avr->interrupts.vector[i];
+	if (!b->rx_vector || !b->udre_vector)
 		die("simavr knows no UART interrupt");
 }
 
@@ -389,6 +422,106 @@ static void light_arrives(struct board *b, double ns, double power, double stren
 		return;
 	b->slicer = light;
 	comparator(b, ns + FLIGHT_NS + (light ? -0.5 : 0.5) * distortion_ns + jitter_ns / strength * gaussian(), light);
+}
+
+/* --------------------------------------------------------- LED as receiver */
+
+enum { CATHODE = 1, ANODE = 2 };
+
+static const double ripple_hz = 100;
+
+/* Charge that light takes, per ns. */
+static double discharge_rate(const struct board *b, double ns)
+{
+	double lamp = b->ambient * (1 + ripple * sin(2e-9 * M_PI * ripple_hz * ns));
+	return lamp / dark_ns + b->neighbours * (1 / bright_ns - 1 / dark_ns);
+}
+
+static avr_cycle_count_t discharged(avr_t *avr, avr_cycle_count_t when, void *param)
+{
+	(void)avr;
+	(void)when;
+	struct board *b = param;
+	b->floating = false;
+	b->charge = 0;
+	avr_raise_irq(avr_io_getirq(b->avr, AVR_IOCTL_IOPORT_GETIRQ('B'), 0), 0);
+	return 0;
+}
+
+/* Takes off what light has taken until ns, and foresees the end. */
+static void discharge(struct board *b, double ns)
+{
+	if (!b->floating)
+		return;
+	if (ns > b->charge_at) {
+		b->charge -= (ns - b->charge_at) * discharge_rate(b, (ns + b->charge_at) / 2);
+		b->charge_at = ns;
+	}
+	avr_cycle_timer_cancel(b->avr, discharged, b);
+	at(b, b->charge_at + fmax(0, b->charge) / discharge_rate(b, b->charge_at), discharged);
+}
+
+static avr_cycle_count_t light_due(avr_t *avr, avr_cycle_count_t when, void *param)
+{
+	(void)when;
+	struct board *b = param;
+	while (b->light_used && cycle_at(b, b->arriving_light[b->light_from].at) <= avr->cycle) {
+		struct power p = b->arriving_light[b->light_from];
+		b->light_from = (b->light_from + 1) % PENDING;
+		b->light_used--;
+		discharge(b, p.at); /* with the light until now */
+		b->neighbours = p.power;
+		discharge(b, p.at);
+	}
+	return b->light_used ? cycle_at(b, b->arriving_light[b->light_from].at) : 0;
+}
+
+static void light_reaches_led(struct board *to, double ns)
+{
+	double power = 0;
+	for (int j = 0; j < board_count; j++)
+		if (j != to->number)
+			power += gain[j][to->number] * boards[j].level;
+	if (to->light_used == PENDING)
+		die("board %d: more light than it has memory for", to->number);
+	to->arriving_light[(to->light_from + to->light_used++) % PENDING] = (struct power){ns + FLIGHT_NS, power};
+	if (to->light_used == 1)
+		at(to, ns + FLIGHT_NS, light_due);
+}
+
+static void led_pins(struct avr_irq_t *irq, uint32_t value, void *param)
+{
+	struct board *b = param;
+	double t = time_of(b);
+	if (irq->irq == IOPORT_IRQ_REG_PORT)
+		b->port = (uint8_t)value;
+	else
+		b->ddr = (uint8_t)value;
+	bool driven = b->ddr & CATHODE;
+	if (driven && b->floating) {
+		b->floating = false;
+		avr_cycle_timer_cancel(b->avr, discharged, b);
+	}
+	if (driven)
+		b->charge = b->port & CATHODE ? 1 : 0;
+	else if (!b->floating && b->charge > 0) {
+		b->floating = true;
+		b->charge = 1 + noise * gaussian();
+		b->charge_at = t;
+		discharge(b, t);
+	}
+	double level = (b->ddr & (CATHODE | ANODE)) == (CATHODE | ANODE) && (b->port & (CATHODE | ANODE)) == ANODE;
+	if (level == b->level)
+		return;
+	b->level_sum += b->level * (t - b->level_since);
+	b->level_since = t;
+	b->level = level;
+	b->edges++;
+	if (trace)
+		fprintf(trace, "%d %.0f %g\n", b->number, t, level);
+	for (int i = 0; i < board_count; i++)
+		if (i != b->number && gain[b->number][i] != 0)
+			light_reaches_led(&boards[i], t);
 }
 
 /* Both pins change in one cycle, but simavr tells them one by one. */
@@ -474,8 +607,19 @@ static avr_cycle_count_t glitch(avr_t *avr, avr_cycle_count_t when, void *param)
 
 static void no_sleep(avr_t *avr, avr_cycle_count_t cycles)
 {
+	struct board *b = boards;
+	while (b->avr != avr)
+		b++;
+	b->asleep += 1 + cycles; /* time passes in the simulation only */
+}
+
+/* A core that sleeps is taken to its next timer at once, past light that others
+ * have yet to send. So there is a timer all the time. */
+static avr_cycle_count_t heartbeat(avr_t *avr, avr_cycle_count_t when, void *param)
+{
 	(void)avr;
-	(void)cycles;
+	(void)param;
+	return when + 2 * STEP; /* less than light takes */
 }
 
 /* What simavr does not know of and must not survive a reset: it has dropped all
@@ -493,8 +637,9 @@ static void after_reset(avr_t *avr)
 	b->ucsra = 0;
 	b->to_board.from = b->to_board.to;
 	b->line = b->pending_used ? b->pending[(b->pending_from + b->pending_used - 1) % PENDING].light : b->line;
-	b->pending_used = 0;
-	b->pins_changed = false;
+	b->pending_used = b->light_used = 0;
+	b->pins_changed = b->floating = false;
+	avr_cycle_timer_register(avr, 1, heartbeat, NULL);
 }
 
 static void push_reset(struct board *b)
@@ -569,6 +714,13 @@ static void start_board(struct board *b, const char *hex, double ppm)
 	b->host_bit_ns = 1e9 / 115200;
 	b->stack = b->avr->ramend;
 	take_over_uart(b);
+	avr_cycle_timer_register(b->avr, 1, heartbeat, NULL);
+	b->ambient = 1;
+	if (led) {
+		avr_irq_register_notify(avr_io_getirq(b->avr, AVR_IOCTL_IOPORT_GETIRQ('B'), IOPORT_IRQ_REG_PORT), led_pins, b);
+		avr_irq_register_notify(avr_io_getirq(b->avr, AVR_IOCTL_IOPORT_GETIRQ('B'), IOPORT_IRQ_DIRECTION_ALL), led_pins, b);
+		return;
+	}
 	for (int pin = 3; pin <= 4; pin++)
 		avr_irq_register_notify(avr_io_getirq(b->avr, AVR_IOCTL_IOPORT_GETIRQ('B'), pin), pin_changed, b);
 	avr_raise_irq(avr_io_getirq(b->avr, AVR_IOCTL_IOPORT_GETIRQ('D'), 4), 0);
@@ -602,7 +754,7 @@ static void put(const void *p, size_t n)
 
 struct __attribute__((packed)) report {
 	double time_ns, mean_level;
-	uint64_t cycles, edges, late_edges;
+	uint64_t cycles, edges, late_edges, asleep;
 	uint32_t overruns, overwritten, misread, edges_lost, unread, stack;
 };
 
@@ -622,6 +774,7 @@ static struct board *which(void)
  *   U  u8 board, u32 baud: the speed of the host's end
  *   C  u8 board, u8 on: its comparator chatters
  *   E  u8 board, f64 share: so large a share of its comparator's time is spent in glitches
+ *   A  u8 board, f64: the room's light at its LED, 1 at the start
  *   Q  u8 board: the answer is a report; the mean level is since the last one */
 static void serve(void)
 {
@@ -652,6 +805,10 @@ static void serve(void)
 		case 'G': {
 			struct board *from = which(), *to = which();
 			get(&gain[from->number][to->number], sizeof(double));
+			if (led) {
+				light_reaches_led(to, now_ns);
+				break;
+			}
 			double power = 0;
 			for (int j = 0; j < board_count; j++)
 				if (j != to->number)
@@ -688,12 +845,19 @@ static void serve(void)
 			}
 			break;
 		}
+		case 'A': {
+			struct board *b = which();
+			discharge(b, now_ns);
+			get(&b->ambient, sizeof b->ambient);
+			discharge(b, now_ns);
+			break;
+		}
 		case 'Q': {
 			struct board *b = which();
 			b->level_sum += b->level * (now_ns - b->level_since);
 			struct report r = {
 				.time_ns = now_ns, .mean_level = b->level_sum / fmax(1, now_ns - b->level_started),
-				.cycles = b->avr->cycle, .edges = b->edges, .late_edges = b->late_edges,
+				.cycles = b->avr->cycle, .edges = b->edges, .late_edges = b->late_edges, .asleep = b->asleep,
 				.overruns = b->overruns, .overwritten = b->overwritten, .misread = b->misread, .edges_lost = b->lost,
 				.unread = (uint32_t)(b->to_board.to - b->to_board.from), .stack = b->stack,
 			};
@@ -820,6 +984,16 @@ int main(int argc, char **argv)
 			distortion_ns = atof(value);
 		else if (!strcmp(argv[i], "usb"))
 			usb_ns = atof(value) * 1e3;
+		else if (!strcmp(argv[i], "led"))
+			led = atoi(value) != 0;
+		else if (!strcmp(argv[i], "dark"))
+			dark_ns = atof(value);
+		else if (!strcmp(argv[i], "bright"))
+			bright_ns = atof(value);
+		else if (!strcmp(argv[i], "noise"))
+			noise = atof(value);
+		else if (!strcmp(argv[i], "ripple"))
+			ripple = atof(value);
 		else if (!strcmp(argv[i], "seed"))
 			rng = strtoull(value, NULL, 10) * 0x9E3779B97F4A7C15u | 1;
 		else if (!strcmp(argv[i], "trace")) {
@@ -835,6 +1009,8 @@ int main(int argc, char **argv)
 		else
 			die("%s: no such setting", argv[i]);
 	}
+	if (bright_ns <= 0 || bright_ns >= dark_ns || noise < 0 || ripple < 0 || ripple >= 1)
+		die("0 < bright < dark, noise of at least 0, 0 <= ripple < 1");
 	if ((!hex && !boot) || board_count < 1 || board_count > MAX_BOARDS || usb_ns < 1e4)
 		die("hex=FILE or boot=FILE, 1 to %d boards, usb of at least 10 µs", MAX_BOARDS);
 	for (int i = 0; i < board_count; i++) {

@@ -1,0 +1,5 @@
+//go:build netnslong
+
+package main
+
+func init() { killRounds = 20 }

@@ -1,0 +1,854 @@
+/* The ATmega328P at 16 MHz as a board whose one LED both sends and hears.
+ *
+ *   D0, D1  serial line to the host
+ *   D8 (PB0, ICP1)  the LED's cathode
+ *   D9 (PB1)        the LED's anode, through the resistor
+ *
+ * Timer 1 is the clock, and everything that light needs happens at its ticks: its
+ * compare interrupt comes a little early and waits for the exact one. A receiver
+ * charges the junction in reverse and lets it float; timer 1 captures when the
+ * cathode has fallen low. Interrupts put discharge times into a ring, and take kinds
+ * of slot from another; what they mean is the main loop's business (core/slots.c),
+ * which has 200 µs for each.
+ *
+ * A board keeps its slots in step with the last frame that it heard, so that the
+ * light of those that listen falls where nobody measures. */
+#include "../core/core.h"
+#include "../core/slots.h"
+
+#include <avr/interrupt.h>
+#include <avr/io.h>
+#include <avr/sleep.h>
+#include <avr/wdt.h>
+#include <util/atomic.h>
+
+#define CATHODE (1 << PB0)
+#define ANODE (1 << PB1)
+
+#define TICKS_MS 2000u
+#define BAUD_DEFAULT 115200u
+#define FILL 0x55
+
+enum {
+	RING_SIZE = 512,  /* from the host */
+	LEAD = 12,        /* ticks that the compare interrupt comes early */
+	KINDS = 64,       /* slots that are ready to be sent */
+	TIMES = 32,       /* discharge times that wait */
+	LATEST = 8,       /* slots of light left when a body is filled up */
+	END = 0xFF        /* among kinds: the frame is over */
+};
+
+/* ---------------------------------------------------------------- serial line */
+
+static uint8_t ring[RING_SIZE], out[256];
+static volatile uint16_t ring_head;
+static uint16_t ring_tail;
+static volatile uint8_t out_head, out_tail;
+static volatile bool uart_overran;
+
+ISR(USART_RX_vect)
+{
+	uint16_t head = ring_head;
+	if ((UCSR0A & 1 << DOR0) != 0)
+		uart_overran = true;
+	ring[head] = UDR0;
+	ring_head = (head + 1) & (RING_SIZE - 1);
+}
+
+ISR(USART_UDRE_vect)
+{
+	uint8_t tail = out_tail;
+	if (tail == out_head) {
+		UCSR0B &= (uint8_t)~(1 << UDRIE0);
+		return;
+	}
+	UDR0 = out[tail];
+	out_tail = tail + 1;
+}
+
+void board_out(uint8_t octet)
+{
+	uint8_t head = out_head;
+	while ((uint8_t)(head + 1) == out_tail)
+		;
+	out[head] = octet;
+	out_head = head + 1;
+	ATOMIC_BLOCK(ATOMIC_RESTORESTATE) { UCSR0B |= 1 << UDRIE0; }
+}
+
+static uint16_t ring_fill(void)
+{
+	uint16_t head;
+	ATOMIC_BLOCK(ATOMIC_RESTORESTATE) { head = ring_head; }
+	return (head - ring_tail) & (RING_SIZE - 1);
+}
+
+static uint8_t ring_take(void)
+{
+	uint8_t octet = ring[ring_tail];
+	ring_tail = (ring_tail + 1) & (RING_SIZE - 1);
+	return octet;
+}
+
+/* ---------------------------------------------------------------------- light */
+
+enum mode { LISTEN, SEND, ACQUIRE };
+static volatile uint8_t mode;
+static uint8_t event;            /* what the compare interrupt does next */
+static uint16_t due;             /* when, in ticks */
+static uint16_t slot_start;      /* of this slot */
+static uint8_t slot_part;        /* … and 1/256 tick of it */
+static volatile int16_t trim;    /* 1/256 tick that our slots are longer than LS_SLOT */
+static volatile int16_t shift;   /* ticks that the next slot comes later, once */
+static uint8_t on_at, off_at;    /* of this slot, ticks */
+static uint8_t fill_at;          /* ticks of light behind the dark: what the kind's light leaves of full light */
+static uint8_t full_light = LS_SLOT - LS_DARK_END; /* ticks */
+static bool idle_light = true;
+static bool starts_lit;          /* the next slot */
+
+/* Light of each kind: where it begins and ends in the slot. */
+static uint8_t kind_on[LS_KINDS], kind_off[LS_KINDS];
+
+static volatile uint8_t kinds[KINDS], kinds_head, kinds_tail;
+static volatile uint8_t times[TIMES], times_head;
+static uint8_t times_tail;
+static volatile bool send_over, starved;
+static volatile uint8_t want;    /* mode to go to with the next slot */
+static volatile uint16_t sent_tick; /* when the first slot began */
+
+/* What acquisition measures. */
+static uint16_t acquired[LS_SAMPLES];
+static uint8_t gaps[LS_SAMPLES];
+static volatile uint8_t acquired_count;
+static volatile bool acquired_all;
+static uint16_t acquire_start, float_at;
+
+enum { START, ON, OFF, MEASURED, FILLED };
+
+static inline void wait_for(uint16_t tick)
+{
+	while ((int16_t)(TCNT1 - tick) < 0)
+		;
+}
+
+/* simavr takes a compare register of 0 for one that is not used. */
+static inline uint16_t not_zero(uint16_t tick) { return tick == 0 ? 1 : tick; }
+
+static inline void dark(void)
+{
+	PORTB &= (uint8_t)~(ANODE | CATHODE);
+	DDRB |= ANODE | CATHODE;
+}
+
+static inline void lit(void) { PORTB |= ANODE; }
+
+/* Charges the junction and lets it float: the discharge begins with the return. */
+static inline void charge(void)
+{
+	PORTB = CATHODE;
+	DDRB = ANODE | CATHODE;
+}
+
+static inline void let_float(void)
+{
+	DDRB = ANODE;
+	PORTB = 0;
+	TIFR1 = 1 << ICF1;
+}
+
+static void next_slot(void)
+{
+	uint8_t kind = kinds_head != kinds_tail ? kinds[kinds_tail] : END;
+	starts_lit = want == SEND && kind != END && kind_on[kind] == 0 && kind_off[kind] != 0;
+	int16_t t = (int16_t)(trim + slot_part);
+	slot_part = (uint8_t)t;
+	slot_start += (uint16_t)(LS_SLOT + (t >> 8) + shift);
+	shift = 0;
+	event = START;
+	due = slot_start;
+}
+
+static void begin_slot(void)
+{
+	mode = want;
+	if (mode == SEND) {
+		uint8_t kind = LS_DARK;
+		if (kinds_head == kinds_tail) {
+			starved = true;
+		} else {
+			kind = kinds[kinds_tail];
+			kinds_tail = (kinds_tail + 1) & (KINDS - 1);
+		}
+		if (kind == END) {
+			send_over = true;
+			mode = want = LISTEN;
+		} else {
+			on_at = kind_on[kind];
+			off_at = kind_off[kind];
+			fill_at = full_light - (off_at - on_at);
+			if (off_at != 0 && on_at == 0) {
+				lit();
+				event = OFF;
+				due = slot_start + off_at;
+				return;
+			}
+			dark();
+			if (off_at != 0) {
+				event = ON;
+				due = slot_start + on_at;
+				return;
+			}
+			event = FILLED;
+			due = slot_start + (LS_SLOT - fill_at);
+			return;
+		}
+	}
+	dark();
+	charge();
+	if (mode == ACQUIRE) {
+		acquired_count = 0;
+		wait_for(slot_start + LS_FLOAT);
+		let_float();
+		acquire_start = float_at = slot_start + LS_FLOAT;
+		OCR1B = not_zero(acquire_start + LS_ACQUIRE_TICKS + LS_SLOT);
+		TIFR1 = 1 << OCF1B;
+		TIMSK1 = 1 << OCIE1B | 1 << ICIE1;
+		return;
+	}
+	fill_at = idle_light ? full_light : 0;
+	wait_for(slot_start + LS_FLOAT);
+	let_float();
+	event = MEASURED;
+	due = slot_start + LS_DARK_END;
+}
+
+static void do_event(void)
+{
+	switch (event) {
+	case START:
+		if (!starts_lit)
+			dark(); /* before anything else: light ends at its tick */
+		begin_slot();
+		return;
+	case ON:
+		lit();
+		event = OFF;
+		due = slot_start + off_at;
+		return;
+	case OFF:
+		dark();
+		if (fill_at == 0) {
+			next_slot();
+			return;
+		}
+		event = FILLED;
+		due = slot_start + (LS_SLOT - fill_at);
+		return;
+	case MEASURED: {
+		/* The pin falls when it is made dark, and light begins at its tick. */
+		uint8_t flags = TIFR1;
+		uint16_t fell = ICR1;
+		dark();
+		if (fill_at == LS_SLOT - LS_DARK_END)
+			lit();
+		uint8_t time = LS_CENSORED;
+		if ((flags & 1 << ICF1) != 0) {
+			uint16_t t = fell - (slot_start + LS_FLOAT);
+			if (t < LS_CENSORED)
+				time = (uint8_t)t;
+		}
+		times[times_head] = time;
+		times_head = (times_head + 1) & (TIMES - 1);
+		if (fill_at != 0 && fill_at != LS_SLOT - LS_DARK_END) {
+			event = FILLED;
+			due = slot_start + (LS_SLOT - fill_at);
+			return;
+		}
+		next_slot();
+		return;
+	}
+	default:
+		lit();
+		next_slot();
+		return;
+	}
+}
+
+ISR(TIMER1_COMPA_vect)
+{
+	for (;;) {
+		wait_for(due);
+		do_event();
+		if (mode == ACQUIRE)
+			return;
+		uint16_t early = due - LEAD;
+		if ((int16_t)(early - TCNT1) > 4) {
+			OCR1A = not_zero(early);
+			TIFR1 = 1 << OCF1A;
+			return;
+		}
+	}
+}
+
+static void end_acquisition(void)
+{
+	TIMSK1 = 0;
+	dark();
+	acquired_all = true;
+}
+
+/* It has become too dark to end by itself. */
+ISR(TIMER1_COMPB_vect) { end_acquisition(); }
+
+ISR(TIMER1_CAPT_vect)
+{
+	uint16_t at = ICR1, t = at - float_at;
+	uint8_t n = acquired_count;
+	charge();
+	acquired[n] = t;
+	acquired_count = ++n;
+	if (n == LS_SAMPLES || (uint16_t)(at - acquire_start) >= LS_ACQUIRE_TICKS) {
+		end_acquisition();
+		return;
+	}
+	uint16_t from = at + 3 + 8; /* the capture, this interrupt, and the charge */
+	if ((int16_t)(TCNT1 + 3 - from) > 0)
+		from = TCNT1 + 3;
+	wait_for(from);
+	let_float();
+	float_at = from;
+	uint16_t gap = from - at;
+	gaps[n - 1] = gap > 255 ? 255 : (uint8_t)gap;
+}
+
+/* ---------------------------------------------------------------------- clock */
+
+static uint32_t clock_now; /* as of the last reading */
+
+/* Called at least each 32 ms. */
+uint32_t board_now(void)
+{
+	uint16_t t;
+	ATOMIC_BLOCK(ATOMIC_RESTORESTATE) { t = TCNT1; }
+	clock_now += (uint16_t)(t - (uint16_t)clock_now);
+	return clock_now;
+}
+
+/* ---------------------------------------------------------------------- board */
+
+static struct ls_core core;
+static struct ls_slot_sender sender;
+static struct ls_slot_sense sense;
+static struct ls_slot_receiver receiver;
+
+enum { QUIET, ACQUIRING, HEARING, IN_FRAME, SENDING };
+static uint8_t doing;
+static bool rx_open;              /* an RX message is being told */
+static uint32_t last_light;       /* end of the last frame, own or heard */
+static uint32_t busy_since, rx_start;
+static uint32_t last_frame;       /* when our slots were in step with somebody's last */
+static uint16_t rx_slots;         /* slots since the sync word began */
+static bool in_step;
+static uint32_t last_alive;
+static uint16_t alive_limit;      /* ms until 115200 comes back; 0: it is here */
+static uint16_t missing;          /* octets of the body that did not come */
+static uint8_t broken;            /* what broke the body off */
+static bool dry, test_frame, pending;
+static uint32_t pending_since;
+static uint8_t prbs_register;
+
+static struct {
+	uint8_t mode, rate, length;
+	uint16_t left;
+	bool endless;
+	uint32_t frames, bits, wrong;
+	uint16_t slipped;
+	uint16_t frame_bits, frame_wrong;
+} prbs;
+
+void stop_watchdog(void) __attribute__((naked, used, section(".init3")));
+void stop_watchdog(void)
+{
+	MCUSR = 0;
+	wdt_disable();
+}
+
+uint8_t board_kind(void) { return 1; }
+uint16_t board_features(void) { return 0x07; }
+/* Light takes a thirtieth of 250000 baud; at more, octets come while an interrupt waits for its tick. */
+uint8_t board_speeds(void) { return 0x03; }
+
+static void set_baud(uint32_t baud) { UBRR0 = baud == BAUD_DEFAULT ? 16 : (uint16_t)(2000000 / baud - 1); }
+
+static void wait_out(void)
+{
+	while (out_tail != out_head)
+		;
+	for (uint32_t t = board_now(); board_now() - t < 400;) /* two octets at 115200 are 348 ticks */
+		;
+}
+
+void board_baud(uint32_t baud)
+{
+	wait_out();
+	set_baud(baud);
+	core.alive = false;
+	last_alive = board_now();
+	alive_limit = baud == BAUD_DEFAULT ? 0 : 500;
+}
+
+/* dim 2 is the brightest light that leaves receivers the dark they need, 1 half
+ * of it, 0 sends as 2 does and is dark when it does not. */
+void board_config(const struct ls_config *c)
+{
+	uint8_t full = c->dim == 1 ? (LS_SLOT - LS_DARK_END) / 2 : LS_SLOT - LS_DARK_END;
+	uint8_t seen = full - LS_FRONT; /* receivers see so much of a full slot */
+	static const uint8_t thirds[LS_KINDS] = {0, 3, 3, 1, 2};
+	ATOMIC_BLOCK(ATOMIC_RESTORESTATE)
+	{
+		full_light = full;
+		idle_light = c->dim != 0;
+		for (uint8_t k = LS_FULL; k < LS_KINDS; k++) {
+			kind_on[k] = 0;
+			kind_off[k] = (uint8_t)((uint16_t)(seen * thirds[k] + 1) / 3 + LS_FRONT);
+		}
+		kind_on[LS_LATER] = LS_FRONT + 16;
+		kind_off[LS_LATER] = LS_FRONT + 16 + seen;
+	}
+}
+
+bool board_busy(uint32_t *since)
+{
+	*since = busy_since;
+	return doing != QUIET && doing != SENDING;
+}
+
+void board_reset(void)
+{
+	wdt_enable(WDTO_15MS);
+	for (;;)
+		;
+}
+
+bool board_prbs(uint8_t m, uint8_t rate, uint8_t length, uint16_t frames)
+{
+	prbs.mode = m;
+	if (m == 0)
+		return true;
+	prbs.rate = rate;
+	prbs.length = length;
+	prbs.left = frames;
+	prbs.endless = frames == 0;
+	prbs.frames = prbs.bits = prbs.wrong = 0;
+	prbs.slipped = 0;
+	return true;
+}
+
+void board_prbs_report(void)
+{
+	ls_u8(prbs.mode);
+	ls_u32(prbs.frames);
+	ls_u32(prbs.bits);
+	ls_u32(prbs.wrong);
+	ls_u16(prbs.slipped);
+	ls_u8(prbs.rate);
+}
+
+static void report_prbs(void)
+{
+	board_prbs(0, 0, 0, 0);
+	ls_begin(LS_PRBS | LS_ANSWER);
+	board_prbs_report();
+	ls_end();
+}
+
+static void count_prbs_frame(void)
+{
+	prbs.frames++;
+	if (!prbs.endless && --prbs.left == 0)
+		report_prbs();
+}
+
+/* Tells the carrier where the host wants to know unasked. */
+static void now_doing(uint8_t what)
+{
+	bool was = doing == ACQUIRING || doing == HEARING || doing == IN_FRAME;
+	bool is = what == ACQUIRING || what == HEARING || what == IN_FRAME;
+	doing = what;
+	if (was == is)
+		return;
+	busy_since = board_now();
+	if ((core.config.options & 1) != 0) {
+		ls_begin(LS_SENSE | LS_ANSWER);
+		ls_u8(is);
+		ls_u32(busy_since);
+		ls_end();
+	}
+}
+
+static void listen_anew(void)
+{
+	sense = (struct ls_slot_sense){0};
+	now_doing(QUIET);
+}
+
+static void frame_begins(void)
+{
+	now_doing(IN_FRAME);
+	prbs_register = 0x7F;
+	prbs.frame_bits = prbs.frame_wrong = 0;
+	if (prbs.mode == 2)
+		return;
+	rx_open = true;
+	ls_begin(LS_RX);
+	for (uint8_t i = 0; i < LS_HEADER; i++)
+		ls_u8(receiver.header[i]);
+}
+
+static void octet_came(void)
+{
+	core.stats.rx_octets++;
+	if (rx_open) {
+		ls_u8(receiver.octet);
+		return;
+	}
+	prbs.frame_bits += 8;
+	for (uint8_t v = receiver.octet ^ ls_prbs(&prbs_register); v != 0; v &= v - 1)
+		prbs.frame_wrong++;
+}
+
+static void frame_ends(bool whole)
+{
+	last_light = last_frame = board_now();
+	in_step = true;
+	core.stats.rx_frames++;
+	core.stats.violations += receiver.doubtful;
+	if (!whole)
+		core.stats.truncated++;
+	if (rx_open) {
+		rx_open = false;
+		ls_u8(!whole);
+		ls_u8(receiver.rate);
+		ls_u16(receiver.doubtful);
+		ls_u8(ls_slots_noise(&receiver));
+		ls_u8(ls_slots_ratio(&receiver));
+		ls_u32(rx_start);
+		/* the slots that it lasted, at the length that they have in our ticks */
+		ls_u32(rx_start + (uint32_t)rx_slots * LS_SLOT + (uint32_t)((int32_t)rx_slots * trim / 256));
+		ls_end();
+	} else if (prbs.mode == 2) {
+		if (!whole || prbs.frame_wrong > prbs.frame_bits / 4) {
+			prbs.slipped++;
+		} else {
+			prbs.bits += prbs.frame_bits;
+			prbs.wrong += prbs.frame_wrong;
+		}
+		count_prbs_frame();
+	}
+	listen_anew();
+}
+
+/* A slot was measured. */
+static void slot_passed(uint8_t time)
+{
+	if (doing == QUIET) {
+		if (ls_slots_sense(&sense, time)) {
+			now_doing(ACQUIRING);
+			ATOMIC_BLOCK(ATOMIC_RESTORESTATE)
+			{
+				acquired_all = false;
+				want = ACQUIRE;
+			}
+		}
+		return;
+	}
+	if (doing != HEARING && doing != IN_FRAME)
+		return;
+	rx_slots++;
+	enum ls_light_event heard = ls_slots_hear(&receiver, time);
+	if (receiver.late != 0 || receiver.trim != 0) {
+		int16_t ticks = receiver.late / 16;
+		ATOMIC_BLOCK(ATOMIC_RESTORESTATE)
+		{
+			shift -= ticks;
+			int16_t t = trim - receiver.trim;
+			if (t > -2560 && t < 2560)
+				trim = t;
+		}
+		receiver.late -= ticks * 16;
+		receiver.trim = 0;
+	}
+	switch (heard) {
+	case LS_NOTHING:
+		if (receiver.got == 0)
+			rx_slots = 32; /* the sync word ends with this one */
+		return;
+	case LS_STARTED:
+		rx_start = board_now() - (uint32_t)rx_slots * LS_SLOT;
+		last_frame = clock_now;
+		in_step = true;
+		frame_begins();
+		return;
+	case LS_OCTET:
+		octet_came();
+		return;
+	case LS_ENDED:
+		octet_came();
+		frame_ends(true);
+		return;
+	case LS_FALSE:
+		core.stats.false_starts++;
+		if (doing == IN_FRAME)
+			frame_ends(false);
+		else
+			listen_anew();
+		return;
+	}
+}
+
+/* Puts our slots where those of the preamble are. */
+static void slots_acquired(void)
+{
+	int16_t length = trim;
+	struct ls_slot_timing t = {.trim = length};
+	bool good = ls_slots_acquire(acquired, gaps, acquired_count, in_step, &t);
+	if (good)
+		length = t.trim;
+	ATOMIC_BLOCK(ATOMIC_RESTORESTATE)
+	{
+		uint16_t now = TCNT1, passed = now - acquire_start;
+		trim = length;
+		if (good) {
+			/* the next full slot that is far enough away */
+			uint16_t pairs = (passed + 60) / (2 * LS_SLOT) + 1;
+			uint16_t begin = acquire_start + t.begin + pairs * (2 * LS_SLOT) + (uint16_t)((int32_t)pairs * 2 * length / 256);
+			slot_start = begin;
+		} else {
+			slot_start = now + 60;
+			core.stats.false_starts++;
+		}
+		slot_part = 0;
+		shift = 0;
+		want = mode = LISTEN;
+		event = START;
+		due = slot_start;
+		times_tail = times_head;
+		OCR1A = not_zero(due - LEAD);
+		TIFR1 = 1 << OCF1A;
+		TIMSK1 = 1 << OCIE1A;
+	}
+	if (!good) {
+		listen_anew();
+		return;
+	}
+	ls_slots_listen(&receiver);
+	rx_slots = 0;
+	now_doing(HEARING);
+}
+
+static bool next_octet(uint8_t *octet)
+{
+	if (test_frame) {
+		*octet = ls_prbs(&prbs_register);
+		return true;
+	}
+	while (!dry && ring_fill() != 0) {
+		int v = ls_body(&core, ring_take());
+		if (v >= 0) {
+			*octet = (uint8_t)v;
+			return true;
+		}
+		if (v == -2) {
+			broken = ring[(ring_tail - 1) & (RING_SIZE - 1)];
+			dry = true;
+		}
+	}
+	if (!dry && ((kinds_head - kinds_tail) & (KINDS - 1)) > LATEST)
+		return false; /* it may still come */
+	dry = true;
+	missing++;
+	*octet = FILL;
+	return true;
+}
+
+static void fill_kinds(void)
+{
+	while (((kinds_head - kinds_tail) & (KINDS - 1)) < KINDS - 2) {
+		int kind = ls_slots_next(&sender);
+		if (kind == LS_NEEDS) {
+			uint8_t octet;
+			if (!next_octet(&octet))
+				return;
+			ls_slots_feed(&sender, octet);
+			continue;
+		}
+		kinds[kinds_head] = kind == LS_OVER ? END : (uint8_t)kind;
+		kinds_head = (kinds_head + 1) & (KINDS - 1);
+		if (kind == LS_OVER) {
+			sender.state = 0xFF; /* asked no more */
+			return;
+		}
+	}
+}
+
+static void send(uint8_t rate, uint16_t length)
+{
+	ls_slots_send(&sender, rate, length);
+	missing = 0;
+	broken = 0;
+	dry = starved = send_over = false;
+	kinds_head = kinds_tail = 0;
+	now_doing(SENDING);
+	fill_kinds();
+	ATOMIC_BLOCK(ATOMIC_RESTORESTATE)
+	{
+		sent_tick = event == START ? due : slot_start + LS_SLOT;
+		want = SEND;
+	}
+	core.sent_start = board_now() + (uint16_t)(sent_tick - (uint16_t)clock_now);
+}
+
+static void sent(void)
+{
+	send_over = false;
+	last_light = board_now();
+	listen_anew();
+	times_tail = times_head;
+	if (test_frame) {
+		test_frame = false;
+		prbs.bits += prbs.length * 8u;
+		count_prbs_frame();
+		return;
+	}
+	ls_sent(&core, missing != 0 ? LS_DRY : LS_SENT, core.sent_start, missing, missing != 0 ? broken : 0);
+}
+
+/* The host's frame, when its time has come. */
+static void try_to_send(void)
+{
+	uint32_t now = board_now();
+	uint16_t need = core.tx.start < core.tx.length ? core.tx.start : core.tx.length;
+	uint8_t status = LS_SENT;
+	if (now - last_light < 2u * core.config.gap)
+		return;
+	if (need > LS_WINDOW - 2 * LS_UNIT)
+		need = LS_WINDOW - 2 * LS_UNIT;
+	if (ring_fill() < need) {
+		if (now - pending_since < 100ul * TICKS_MS)
+			return;
+		status = LS_LATE;
+	} else if (doing != QUIET) {
+		if (core.tx.patience != 0 && now - pending_since < core.tx.patience * (uint32_t)TICKS_MS)
+			return;
+		if (core.tx.patience != 0) {
+			core.stats.deferred++;
+			status = LS_CARRIER;
+		} else if (doing == ACQUIRING) {
+			return; /* its slots are not known for some ms */
+		} else if (doing == IN_FRAME) {
+			frame_ends(false);
+		}
+	}
+	pending = false;
+	if (status != LS_SENT)
+		ls_sent(&core, status, now, 0, 0);
+	else
+		send(core.tx.rate, core.tx.length);
+}
+
+static void watch_baud(void)
+{
+	uint32_t now = clock_now;
+	if (core.alive || doing == SENDING || rx_open) {
+		core.alive = false;
+		last_alive = now;
+		if (alive_limit != 0)
+			alive_limit = 3000;
+	}
+	if (alive_limit != 0 && now - last_alive > alive_limit * (uint32_t)TICKS_MS) {
+		alive_limit = 0;
+		wait_out();
+		set_baud(BAUD_DEFAULT);
+	}
+}
+
+static void sleep_until_something(void)
+{
+	cli();
+	if (times_head == times_tail && !acquired_all && !send_over) {
+		sleep_enable();
+		sei();
+		sleep_cpu();
+		sleep_disable();
+	}
+	sei();
+}
+
+static void serve_host(void)
+{
+	while (ring_fill() != 0 && !pending && doing != SENDING && !rx_open) {
+		if (ls_octet(&core, ring_take())) {
+			pending = true;
+			pending_since = board_now();
+		}
+		if (core.hello) {
+			core.hello = false;
+			ATOMIC_BLOCK(ATOMIC_RESTORESTATE) { ring_tail = ring_head; }
+		}
+		if (times_head != times_tail)
+			return;
+	}
+}
+
+int main(void) __attribute__((OS_main));
+int main(void)
+{
+	DDRB = CATHODE | ANODE;
+	TCCR1B = 1 << CS11; /* clock / 8; capture at the falling edge */
+	UCSR0A = 1 << U2X0;
+	UCSR0B = 1 << RXCIE0 | 1 << RXEN0 | 1 << TXEN0;
+	UCSR0C = 1 << UCSZ01 | 1 << UCSZ00;
+	set_baud(BAUD_DEFAULT);
+	set_sleep_mode(SLEEP_MODE_IDLE);
+	ls_init(&core);
+	board_config(&core.config);
+	slot_start = due = 200;
+	OCR1A = due - LEAD;
+	TIMSK1 = 1 << OCIE1A;
+	sei();
+
+	for (;;) {
+		board_now();
+		while (times_tail != times_head) {
+			uint8_t time = times[times_tail];
+			times_tail = (times_tail + 1) & (TIMES - 1);
+			slot_passed(time);
+		}
+		if (in_step && clock_now - last_frame > 5000ul * TICKS_MS)
+			in_step = false; /* clocks have moved on */
+		if (doing == ACQUIRING && acquired_all) {
+			acquired_all = false;
+			slots_acquired();
+		}
+		if (doing == SENDING) {
+			if (sender.state != 0xFF)
+				fill_kinds();
+			if (send_over)
+				sent();
+		}
+		if (uart_overran) {
+			uart_overran = false;
+			core.stats.overruns++;
+		}
+		serve_host();
+		if (pending)
+			try_to_send();
+		else if (prbs.mode == 1 && doing == QUIET && clock_now - last_light >= 2u * core.config.gap) {
+			test_frame = true;
+			prbs_register = 0x7F;
+			send(prbs.rate, prbs.length);
+		}
+		watch_baud();
+		sleep_until_something();
+	}
+}

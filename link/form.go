@@ -1,0 +1,380 @@
+package link
+
+import (
+	"math"
+	"time"
+
+	"lightsong/phy"
+)
+
+// Forms. In a room a burst of one block, and one of very long symbols, is read in
+// modes in which a plain one is not (docs/wire-ofdm.md). Where the PHY's bursts have
+// forms each has a rate control of its own: a receiver learns from a burst of one form
+// what those of the others would see, and asks for a mode in each; the sender makes of
+// what waits the burst that brings most for its time, the answer's included.
+const (
+	blockMargin = 3.0 // dB, to begin with, …
+	blockLeast  = 0.0 // … and the narrowest
+	longMargin  = 2.5
+	longLeast   = 1.5  // a long burst that is lost costs seconds
+	marginEase  = 0.5  // dB that a margin comes back by with each burst of another form
+
+	fadeDB     = 6.0  // dB less than usual: not a path with more noise, one that changes
+	fadeBursts = 3    // in a row: a path with more noise after all
+	trialLack  = 10.0 // dB below what a block needs at which it is tried: plain bursts may see so much of the echoes
+	headLead   = 1.5  // dB that a plain burst without frames needs less than its mode: its head is stronger
+	restBlocks = 4    // bursts of other forms for which one rests at most after it has failed
+	restLongs  = 8
+)
+
+// special is what rate control knows of bursts between us and a peer that are not
+// plain.
+type special struct {
+	rx     reception
+	barred bool // none would be read here as things are
+	faded  int  // bursts in a row that said so
+
+	want  int // index of the mode that the peer asks for; −1: it does not know
+	rest  int // bursts of other forms that must come through before the form is used again
+	fails int // in a row
+}
+
+func newForms(m modes) (v [phy.Forms]special) {
+	for f := range v {
+		v[f] = special{rx: newReception(m), want: -1}
+		rx := &v[f].rx
+		rx.lossy, rx.step = true, mostStep // no leaps to where too much is lost
+		rx.margin, rx.least = formMargin(phy.Form(f)), blockLeast
+		if phy.Form(f) == phy.Long {
+			rx.least = longLeast
+		}
+	}
+	return v
+}
+
+func formMargin(f phy.Form) float64 {
+	if f == phy.Long {
+		return longMargin
+	}
+	return blockMargin
+}
+
+// findForms finds out whether bursts have forms. Where both ways are open at once
+// there are no echoes to speak of.
+func (e *Engine) findForms() {
+	e.blocks = len(e.modes)
+	if e.cfg.Caps.Form == nil || e.cfg.Caps.FullDuplex {
+		return
+	}
+	for i := len(e.modes) - 1; i >= 0; i-- {
+		if _, f := e.shapeOf(i, headOctets, 1, e.modes[i].FrameOctets); f == phy.Block {
+			e.formed, e.blocks = true, i
+		}
+	}
+}
+
+// shapeOf is the airtime and the form of a burst of n frames of octets each.
+func (e *Engine) shapeOf(mode, control, n, octets int) (time.Duration, phy.Form) {
+	d := e.airtime(mode, control, n, octets)
+	return d, e.cfg.Caps.Form(&e.probe)
+}
+
+// formOf a burst that was received.
+func (e *Engine) formOf(ev *phy.Event) phy.Form {
+	if !e.formed || ev.Quality.Form >= phy.Forms {
+		return phy.Plain
+	}
+	return ev.Quality.Form
+}
+
+// reception of bursts of a form.
+func (p *peer) reception(f phy.Form) *reception {
+	if f == phy.Plain {
+		return &p.rx
+	}
+	return &p.forms[f].rx
+}
+
+// hearForms learns from a burst what bursts of the forms would see. Plain bursts
+// cannot tell of the others but for one thing: whether the path changes.
+func (e *Engine) hearForms(p *peer, ev *phy.Event) {
+	q, form := &ev.Quality, e.formOf(ev)
+	lost := 0
+	for _, f := range ev.Burst.Frames {
+		if f == nil {
+			lost++
+		}
+	}
+	whole := float64(lost) < badShare*float64(max(1, len(ev.Burst.Frames)))
+	for f := phy.Block; f < phy.Forms; f++ {
+		s := &p.forms[f]
+		if begin := formMargin(f); form != f && s.rx.margin > begin {
+			s.rx.margin = max(begin, s.rx.margin-marginEase)
+		}
+		snr := q.SNRs[f]
+		less := snr < s.rx.snr-fadeDB
+		switch {
+		case form == phy.Plain && q.Doppler == 0:
+			s.barred, s.faded = false, 0
+		case form == phy.Plain && q.Doppler > 0 && less:
+			s.barred = true
+		case form == phy.Plain || math.IsNaN(snr):
+		default:
+			s.barred = less && (form != f || !whole)
+			if s.faded++; s.barred && s.faded < fadeBursts {
+				break
+			}
+			s.faded = 0
+			of := exact
+			switch {
+			case form != f:
+			case !whole:
+				of = upper
+			default:
+				// It speaks for its own mode, whatever was seen.
+				snr = max(snr, e.modes[e.modes.index(ev.Burst.MCS)].SNRdB+s.rx.margin)
+				if len(ev.Burst.Frames) == 0 {
+					of = lower // and is so short that it sees more of the echoes as noise
+				}
+			}
+			s.rx.heard(snr, of)
+		}
+	}
+}
+
+// formWish is the MCS that we ask p for in bursts of a form: the most robust one, in
+// which there is none of the form, if none is wanted, and noMCS if nothing is known.
+func (e *Engine) formWish(p *peer, f phy.Form) uint8 {
+	s := &p.forms[f]
+	i, ok := s.rx.want(e.modes)
+	switch {
+	case s.barred || p.silent > 0: // the answer may have come as a block
+		i = 0
+	case !ok:
+		return noMCS
+	}
+	return uint8(e.modes[i].MCS)
+}
+
+// takeForms notes what a report asks for.
+func (e *Engine) takeForms(p *peer, c *control) {
+	for f := range p.forms {
+		s := &p.forms[f]
+		s.want = -1
+		if c.formed && c.forms[f] != noMCS {
+			s.want = e.modes.index(phy.MCS(c.forms[f]))
+		}
+	}
+}
+
+// restForm lets a form rest after it has failed, the longer the more often it did.
+func (p *peer) restForm(f phy.Form) {
+	if f == phy.Plain {
+		return
+	}
+	s := &p.forms[f]
+	most := restBlocks
+	if f == phy.Long {
+		most = restLongs
+	}
+	s.rest = min(1<<min(s.fails, 10), most)
+	s.fails++
+}
+
+// silentForm draws conclusions from an answer that did not come: the question was
+// not read, or the answer.
+func (e *Engine) silentForm(p *peer) {
+	if !e.formed {
+		return
+	}
+	p.restForm(p.lastForm)
+	p.lastForm = phy.Plain
+	for _, b := range p.outstanding {
+		b.blamed = true
+	}
+	rx := &p.forms[phy.Block].rx
+	rx.margin = min(maxMargin, rx.margin+marginStep)
+}
+
+// outcome takes what became of a burst of which the peer has told.
+func (e *Engine) outcome(p *peer, b *sentBurst, lost int) {
+	bad := float64(lost) >= badShare*float64(len(b.pieces))
+	if b.form == phy.Plain {
+		p.tx.outcome(b.mode, len(b.pieces), lost)
+		if 2*lost < len(b.pieces) {
+			p.wellOut = b.mode
+		}
+	}
+	for f := phy.Block; f < phy.Forms && e.formed; f++ {
+		s := &p.forms[f]
+		switch {
+		case b.form == f && !bad:
+			s.fails = 0
+		case b.form == f && !b.blamed:
+			p.restForm(f)
+		case b.form != f && !bad:
+			s.rest = max(0, s.rest-1)
+		}
+	}
+}
+
+// limits are the indexes of the fastest modes for bursts of each form; −1: none.
+type limits [phy.Forms]int
+
+// limitsOf are the limits for bursts to p when mode is that of plain ones; trial
+// tells that nothing is known of blocks there, and one is tried.
+func (e *Engine) limitsOf(p *peer, mode int) (l limits, trial bool) {
+	l[phy.Plain] = mode
+	for f := phy.Block; f < phy.Forms; f++ {
+		if s := &p.forms[f]; s.rest == 0 && p.silent == 0 {
+			l[f] = s.want
+		} else {
+			l[f] = -1
+		}
+	}
+	if s := &p.forms[phy.Block]; s.want < 0 && s.rest == 0 && p.silent == 0 && e.blocks < len(e.modes) &&
+		p.tx.snr >= e.modes[e.blocks].SNRdB-trialLack {
+		l[phy.Block], trial = max(mode, e.blocks), true
+	}
+	return l, trial
+}
+
+// fastest is the index of the fastest mode in which bursts go to p.
+func (e *Engine) fastest(p *peer) int {
+	mode := e.sendMode(p)
+	if e.formed {
+		l, _ := e.limitsOf(p, mode)
+		for _, i := range l {
+			mode = max(mode, i)
+		}
+	}
+	return mode
+}
+
+// wished is the index of the fastest mode that we ask p for.
+func (e *Engine) wished(p *peer) int {
+	mode, _ := p.rx.want(e.modes)
+	if e.formed {
+		for f := phy.Block; f < phy.Forms; f++ {
+			if m := e.formWish(p, f); m != noMCS {
+				mode = max(mode, e.modes.index(phy.MCS(m)))
+			}
+		}
+	}
+	return mode
+}
+
+// layout is how what waits is cut into a burst; without frames that is left to fill.
+type layout struct {
+	mode, frames, octets int
+	form                 phy.Form
+}
+
+// layOut chooses mode and frames of a burst to p whose plain bursts go in mode. If
+// all that is pending fits into a burst that is over within the budget it is the one
+// that is over first, else the one that brings most for its time, what the exchange
+// costs besides included.
+func (e *Engine) layOut(p *peer, mode, control, pending int, budget time.Duration) layout {
+	limits, trial := e.limitsOf(p, mode)
+	if pending == 0 && p.silent == 0 && !p.polled {
+		limits[phy.Plain] = max(mode, e.modes.suiting(e.modes[mode].SNRdB+headLead))
+	}
+	top := 0
+	for _, i := range limits {
+		top = max(top, i)
+	}
+	// take is a burst, if it may be sent.
+	take := func(i, k, octets int) (layout, time.Duration, bool) {
+		d, f := e.shapeOf(i, control, k, octets)
+		if f == phy.Plain && k > 0 {
+			d = e.airtime(i, control, k+parity(k, p.tx.loss), octets)
+		}
+		return layout{i, k, octets, f}, d, i <= limits[f] && d < forEver
+	}
+	found, shortest := layout{mode: mode}, forEver
+	for i := top; i >= 0; i-- {
+		k, octets := 0, 0
+		if pending > 0 {
+			k, octets = evenly(pending, e.modes[i].FrameOctets)
+		}
+		if k > maxData {
+			continue
+		}
+		// Of equals the most robust.
+		if b, d, ok := take(i, k, octets); ok && d <= shortest && (d <= budget || k == 0) {
+			found, shortest = b, d
+		}
+	}
+	if shortest < forEver {
+		return found
+	}
+
+	cost := 2*e.turnaround() + hostTurn + e.answerAirtime(max(mode, limits[phy.Block]))
+	most := 0.
+	consider := func(i, k, octets int, budget time.Duration) bool {
+		b, d, ok := take(i, k, octets)
+		if !ok || d > budget {
+			return false
+		}
+		if r := float64(min(pending, k*(octets-fragHead))) / (d + cost).Seconds(); r > most {
+			found, most = b, r
+		}
+		return true
+	}
+	if i := limits[phy.Block]; i >= 0 {
+		full := e.modes[i].FrameOctets
+		for k, octets := 1, full; k <= fewFrames; k++ {
+			// The most that makes a block, to a sixteenth.
+			for octets >= full/2 {
+				if b, d, ok := take(i, k, octets); ok && b.form == phy.Block && d <= budget {
+					break
+				}
+				octets -= full / 16
+			}
+			if octets < full/2 {
+				break
+			}
+			consider(i, k, octets, budget)
+		}
+		if trial && most > 0 {
+			return found // whatever it brings: it tells what blocks and long bursts would
+		}
+	}
+	if i := limits[phy.Long]; i >= 0 && budget >= e.cfg.MaxBurst {
+		full := e.modes[i].FrameOctets
+		need, octets := evenly(pending, full)
+		if k := e.longest(i, control, full, 0, e.cfg.longBurst); k < need {
+			consider(i, k, full, e.cfg.longBurst)
+		} else {
+			consider(i, need, octets, e.cfg.longBurst)
+		}
+	}
+	// A plain burst is always to be had: in modes that are slow enough a single frame
+	// is one, too.
+	for i := mode; i >= 0; i-- {
+		octets := e.shorten(i, control, min(e.modes[i].FrameOctets, pending), p.tx.loss, budget)
+		k := 1
+		if octets < pending {
+			need, _ := evenly(pending, octets)
+			k = min(need, maxData, e.longest(i, control, octets, p.tx.loss, budget))
+			octets, k = e.another(i, control, octets, k, pending, p.tx.loss, budget)
+		}
+		if consider(i, k, octets, forEver) {
+			break
+		}
+	}
+	return found
+}
+
+// fewFrames are as many as a block may hold.
+const fewFrames = 8
+
+// evenly cuts pending octets of fragments into frames of at most so many octets
+// each, of even lengths, so that none is mostly padding.
+func evenly(pending, most int) (k, octets int) {
+	if pending <= most {
+		return 1, pending
+	}
+	k = (pending + most - fragHead - 1) / (most - fragHead)
+	return k, min(most, (pending+k-1)/k+fragHead)
+}
