@@ -12,7 +12,8 @@
 //
 // Engine is the whole protocol as a machine without I/O: its methods take the
 // time, and it owns no goroutine, clock or descriptor. Runner (run.go) gives it
-// a phy.PHY, a Host and the clock; its goroutines are the only ones here.
+// a phy.PHY, a Host and the clock, which waits for a medium that stands still
+// (clock.go); its goroutines are the only ones here.
 //
 // The other rooms: control.go and fragment.go are the wire format
 // (docs/wire-link.md), access.go says when a station may send, discover.go who

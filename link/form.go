@@ -16,8 +16,8 @@ const (
 	blockMargin = 3.0 // dB, to begin with, …
 	blockLeast  = 0.0 // … and the narrowest
 	longMargin  = 2.5
-	longLeast   = 1.5  // a long burst that is lost costs seconds
-	marginEase  = 0.5  // dB that a margin comes back by with each burst of another form
+	longLeast   = 1.5 // a long burst that is lost costs seconds
+	marginEase  = 0.5 // dB that a margin comes back by with each burst of another form
 
 	fadeDB     = 6.0  // dB less than usual: not a path with more noise, one that changes
 	fadeBursts = 3    // in a row: a path with more noise after all

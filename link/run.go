@@ -50,7 +50,8 @@ type Runner struct {
 	queries  chan chan Stats
 	done     chan struct{}
 
-	loop loop
+	clock clock // Run's, then the loop's alone
+	loop  loop
 }
 
 // loop is what the loop goroutine alone uses.
@@ -108,6 +109,7 @@ func (r *Runner) Stats(ctx context.Context) (Stats, error) {
 func (r *Runner) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
+	r.clock = newClock(r.phy)
 	var wg sync.WaitGroup
 	start := func(what string, f func(context.Context) error) {
 		wg.Go(func() {
@@ -136,7 +138,7 @@ func (r *Runner) Run(ctx context.Context) error {
 
 // leave tells the Engine that its PHY is gone, so that it can go on with another.
 func (r *Runner) leave() {
-	now := time.Now()
+	now := r.clock.now()
 	r.engine.BurstSent(now, phy.ErrClosed)
 	r.engine.HandleEvent(now, &phy.Event{Kind: phy.Idle})
 }
@@ -226,7 +228,7 @@ func (r *Runner) runLoop(ctx context.Context) error {
 			return nil
 		}
 		time.Sleep(settle)
-		now := time.Now()
+		now := r.clock.now()
 		r.takeEvents(now, event)
 		r.takeSent(now, sent)
 		r.takePackets(now, pkt)
@@ -235,7 +237,7 @@ func (r *Runner) runLoop(ctx context.Context) error {
 		}
 		r.answerQueries(query) // what they tell has been acted upon: the carrier is on when the link is up
 		if at, ok := r.engine.Deadline(); ok {
-			timer.Reset(max(0, time.Until(at)))
+			timer.Reset(r.clock.pause(r.clock.now(), at))
 		} else {
 			timer.Stop()
 		}
@@ -276,16 +278,26 @@ func (r *Runner) burstSent(now time.Time, err error) {
 
 func (r *Runner) answerQueries(first chan Stats) {
 	if first != nil {
-		first <- r.engine.Stats()
+		first <- r.stats()
 	}
 	for {
 		select {
 		case query := <-r.queries:
-			query <- r.engine.Stats()
+			query <- r.stats()
 		default:
 			return
 		}
 	}
+}
+
+// stats is the Engine's, in the machine's time.
+func (r *Runner) stats() Stats {
+	s := r.engine.Stats()
+	s.Standstill = r.clock.behind
+	for i := range s.Peers {
+		s.Peers[i].LastHeard = s.Peers[i].LastHeard.Add(r.clock.behind)
+	}
+	return s
 }
 
 func (r *Runner) takePackets(now time.Time, first []byte) {

@@ -16,6 +16,9 @@ type Stats struct {
 	// Turnaround is what medium access counts with: as the PHY says or as answers
 	// have shown, whichever is longer.
 	Turnaround time.Duration `json:"turnaround_ns"`
+	// Standstill is for how long the medium stood still, or fell behind, while the
+	// link ran: nobody is taken for silent in that time. The Runner fills it in.
+	Standstill time.Duration `json:"standstill_ns"`
 
 	Bursts  BurstStats   `json:"bursts"`
 	Frames  FrameStats   `json:"frames"`

@@ -79,6 +79,18 @@ type Caps struct {
 	Form func(*Burst) Form
 }
 
+// Clock is a PHY that knows how far its medium has come. A simulated medium on a
+// loaded machine is slower than real time or stands still, and a machine that
+// stood still itself hears what was said meanwhile later: neither is silence of
+// other stations.
+type Clock interface {
+	// Elapsed is the time that has passed on the medium since any moment in the
+	// past; it never decreases. What was heard until then was given out before the
+	// last call of Receive began. While there is no device time passes as
+	// elsewhere. It may be called at any time from any goroutine.
+	Elapsed() time.Duration
+}
+
 // PHY is one station on one medium. Transmit and Receive may be called at the
 // same time from two goroutines, each from one only.
 type PHY interface {

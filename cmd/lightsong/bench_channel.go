@@ -35,7 +35,7 @@ type channelArg struct {
 // rounding. The noise refers to modem.LevelDBFS.
 var channelKinds = []*channelKind{
 	{name: "awgn", about: "white noise", apply: func(*sims.AirConfig, float64, []float64) {}},
-	{name: "cable", about: "noise, AC coupling at 20 Hz, a 16 bit converter", apply: func(cfg *sims.AirConfig, _ float64, _ []float64) {
+	{name: "cable", about: "noise, AC coupling at 20 Hz, a 16 bit converter, level set 3 dB below the sender's", apply: func(cfg *sims.AirConfig, _ float64, _ []float64) {
 		coupled(cfg)
 	}},
 	{name: "crosstalk", about: "as cable, of two channels: what one hears of the other", args: []channelArg{{"dB", -40, -120, 0}},
@@ -95,9 +95,12 @@ var channelKinds = []*channelKind{
 	}},
 }
 
-// coupled is a sound card's input.
+// coupled is a sound card's input. Its level is set as a person sets it, so that the
+// loudest is not clipped: a sender that uses its converter to full scale has peaks
+// between its samples, and AC coupling moves them, that go beyond.
 func coupled(cfg *sims.AirConfig) {
 	cfg.Station.CouplingHz, cfg.Station.Bits, cfg.Station.MicLimit = new(20.0), new(16), new(0.0)
+	cfg.Station.MicDB = new(-3.0)
 }
 
 // parseChannel reads "room", "room:0.5" or "room:0.5/-3".

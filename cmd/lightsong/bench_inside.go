@@ -61,7 +61,7 @@ func (b *lineBench) noise(ctx context.Context, l *benchLine) (lineResult, error)
 		return lineResult{}, err
 	}
 	r := l.result(&experiment{seed: b.seed}, &tally{wrong: frames})
-	r.Measured = float64(preambles) / float64(l.bursts)
+	r.Measured, r.Hours = float64(preambles)/float64(l.bursts), l.bursts
 	r.judge(l)
 	return r, nil
 }

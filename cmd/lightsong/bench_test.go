@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"encoding/xml"
@@ -27,13 +28,17 @@ func TestBenchLines(t *testing.T) {
 	const slack = 0.5 // dB
 	for _, c := range []struct {
 		line   string
-		bps    float64 // the goal, or what is reached so far
+		bps    float64 // the goal
 		bursts int
 	}{
+		{"1-60dB", 330e3, 1},
+		{"3-1000B", 120e3, 10},
 		{"3-12dB", 60e3, 1},
 		{"3-5dB", 30e3, 2},
 		{"5-−19dB", 100, 8},
-		{"6-1000B", 17e3, 12},
+		{"6-1000B", 28e3, 20},
+		{"7-1000B-20dB", 22e3, 20},
+		{"8-ultra", 4e3, 5},
 		{"10-erase", 60e3, 1},
 	} {
 		t.Run(c.line, func(t *testing.T) {
@@ -294,7 +299,7 @@ func TestBenchFaults(t *testing.T) {
 		{[]string{"--mcs", "9-3"}, 2, "--mcs 9-3: must be"},
 		{[]string{"--mcs", "0-9/0"}, 2, "--mcs 0-9/0: must be"},
 		{[]string{"--mcs", "1,,2"}, 2, "--mcs : must be"},
-		{[]string{"--channel", "hall"}, 2, "--channel hall does not exist: the channels are awgn, cable, room,"},
+		{[]string{"--channel", "hall"}, 2, "--channel hall does not exist: the channels are awgn, cable, crosstalk,"},
 		{[]string{"--channel", "room:x"}, 2, `--channel room:x: "x" must be RT60 in s from 0 to 5`},
 		{[]string{"--channel", "room:1/2/3"}, 2, "--channel room:1/2/3: room takes 2 number(s)"},
 		{[]string{"--channel", "flip:1"}, 2, "--channel flip:1: flip takes 0 number(s)"},
@@ -377,10 +382,13 @@ func TestSelectLines(t *testing.T) {
 		}
 	}
 	for _, l := range benchLines {
-		if _, err := mustChannel(l.channel).open(48000, l.snr, 1); err != nil {
-			t.Errorf("line %s: %v", l.name, err)
+		if l.channel != "" {
+			channels := map[bool]int{false: 1, true: 2}[l.profile == "cable2"]
+			if _, err := mustChannel(l.channel).open(cmp.Or(l.rate, tableRate), l.snr, channels); err != nil {
+				t.Errorf("line %s: %v", l.name, err)
+			}
 		}
-		if l.bursts*l.shape.frames < 40 {
+		if l.kind < lineFound && l.bursts*l.shape.frames < 40 {
 			t.Errorf("line %s counts %d packets", l.name, l.bursts*l.shape.frames)
 		}
 	}

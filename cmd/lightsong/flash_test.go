@@ -59,7 +59,7 @@ func TestFlashRefuses(t *testing.T) {
 			t.Errorf("flash %q: exit %d, %q, %q; want exit %d and %q", args, got, out, errs, code, want)
 		}
 	}
-	refuse(2, "the boards are nano, nano-old, uno", "--board", "mega")
+	refuse(2, "the boards are nano, nano-led, nano-old, nano-old-led, uno, uno-led", "--board", "mega")
 	refuse(1, "no board is plugged in", "--dry-run")
 	refuse(1, "not an image for this board: line 1: not Intel hex", "--image", file)
 	refuse(1, "/nowhere: ", "--image", "/nowhere")

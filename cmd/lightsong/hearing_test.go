@@ -146,7 +146,8 @@ func TestDeafness(t *testing.T) {
 				}
 				var out bytes.Buffer
 				if why != nil {
-					if err := (Status{Deaf: *why, Medium: true}).print(&out, time.Now()); err != nil || !strings.Contains(out.String(), *why) {
+					status := Status{Deaf: *why, Medium: true}
+					if err := status.print(&out, time.Now()); err != nil || !strings.Contains(out.String(), *why) {
 						t.Errorf("status prints %v %s", err, out.String())
 					}
 				}

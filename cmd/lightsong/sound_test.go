@@ -6,12 +6,16 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // TestSoundLead brings a link up over a real sound server and pings across it.
@@ -38,6 +42,37 @@ func TestSoundLead(t *testing.T) {
 			t.Errorf("%s: medium %v, opened %d times, latency %v ms", s.name, status.Medium, status.Opened, status.LatencyMS)
 		}
 		quiet(t, d, s.name, 5)
+		urgentThreads(t, s.process.pid())
+	}
+}
+
+// urgentThreads wants every thread of a daemon's sound process, the sound library's
+// among them, to be scheduled in real time, where that is allowed.
+func urgentThreads(t *testing.T, daemon int) {
+	t.Helper()
+	if exec.Command("chrt", "-r", "5", "true").Run() != nil {
+		t.Log("real-time scheduling is not allowed here")
+		return
+	}
+	for _, child := range children(t, daemon) {
+		threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*", child))
+		if err != nil || len(threads) < 3 {
+			t.Fatalf("the threads of a sound process: %v, %v", threads, err)
+		}
+		for _, thread := range threads {
+			id, err := strconv.Atoi(filepath.Base(thread))
+			if err != nil {
+				t.Fatal(err)
+			}
+			attr, err := unix.SchedGetAttr(id, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if attr.Policy != unix.SCHED_RR {
+				name, _ := os.ReadFile(filepath.Join(thread, "comm"))
+				t.Errorf("thread %d (%s) has policy %d, want %d", id, strings.TrimSpace(string(name)), attr.Policy, unix.SCHED_RR)
+			}
+		}
 	}
 }
 

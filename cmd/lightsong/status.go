@@ -179,6 +179,9 @@ func (s Status) print(out io.Writer, now time.Time) error {
 	fmt.Fprintf(w, "station\t%s (address %#04x)\n", l.Station, l.Address)
 	fmt.Fprintf(w, "interface\t%s\n", s.Interface)
 	fmt.Fprintf(w, "medium\t%s, profile %s\n", s.Device, s.Profile)
+	if l.Standstill >= time.Second {
+		fmt.Fprintf(w, "standstill\t%s for which the medium stopped or was slower than this machine's clock\n", round(l.Standstill))
+	}
 	fmt.Fprintf(w, "airtime\tsent %s, busy %s\n", round(l.Airtime.Sent), round(l.Airtime.Busy))
 	fmt.Fprintf(w, "bursts\tsent %d, received %d, missed %d, unanswered %d\n", l.Bursts.Sent, l.Bursts.Received, l.Bursts.Missed, l.Bursts.Silence)
 	fmt.Fprintf(w, "frames\tsent %d, received %d, failed %d, repaired %d, repeated %d\n", l.Frames.Sent, l.Frames.Received, l.Frames.Failed, l.Frames.Repaired, l.Frames.Repeated)

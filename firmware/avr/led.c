@@ -488,7 +488,7 @@ static void now_doing(uint8_t what)
 
 static void listen_anew(void)
 {
-	sense = (struct ls_slot_sense){0};
+	ls_slots_sense_anew(&sense);
 	now_doing(QUIET);
 }
 

@@ -566,7 +566,7 @@ static struct outcome listen(const struct room *room, const uint8_t *body, uint1
 				at += d + gap[n++];
 			}
 			struct ls_slot_timing timing = {.trim = (int16_t)trim};
-			sense = (struct ls_slot_sense){0};
+			ls_slots_sense_anew(&sense);
 			if (!ls_slots_acquire(taken, gap, n, in_step, &timing)) {
 				slot = at + 60;
 				continue;

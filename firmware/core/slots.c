@@ -102,13 +102,20 @@ int ls_slots_next(struct ls_slot_sender *s)
 
 bool ls_slots_sense(struct ls_slot_sense *s, uint8_t discharge)
 {
-	s->sum = (int16_t)(discharge - s->sum - s->last[s->at]);
-	s->last[s->at] = discharge;
-	s->at = (s->at + 1) & 7;
+	uint8_t at = s->at;
+	s->sum = (int16_t)(discharge - s->sum - s->last[at]);
+	s->last[at] = discharge;
+	s->at = (at + 1) & 7;
 	if (s->seen < 8) {
 		s->seen++;
 		return false;
 	}
+	/* Noise, by what is left of every second discharge when its mean and its slope are
+	 * taken off: neither a preamble nor a lamp leaves much. */
+	int16_t off = (int16_t)(discharge - 2 * s->last[(at - 2) & 7] + s->last[(at - 4) & 7]);
+	if (off < 0)
+		off = (int16_t)-off;
+	s->noise = (uint16_t)(s->noise + (uint16_t)off - s->noise / 32);
 	int16_t sum = s->sum;
 	uint16_t mean = 0;
 	uint8_t up = 0;
@@ -117,12 +124,15 @@ bool ls_slots_sense(struct ls_slot_sense *s, uint8_t discharge)
 	if (sum < 0)
 		sum = (int16_t)-sum;
 	mean /= 8;
-	if ((uint16_t)sum <= mean / 6u)
+	/* Mean deviation of off is sqrt(6)*0.80 sigma, sigma of the sum sqrt(8)*sigma: 4.2 of those. */
+	if ((uint16_t)sum <= mean / 6u || (uint16_t)sum <= 6 * (s->noise / 32u))
 		return false;
 	for (uint8_t i = 0; i < 8; i += 2)
 		up += s->last[i] < s->last[i + 1];
 	return up == 0 || up == 4;
 }
+
+void ls_slots_sense_anew(struct ls_slot_sense *s) { *s = (struct ls_slot_sense){.noise = s->noise}; }
 
 /* --------------------------------------------------------------- the clock */
 

@@ -52,13 +52,17 @@ int ls_slots_next(struct ls_slot_sender *s);
 void ls_slots_feed(struct ls_slot_sender *s, uint8_t octet);
 
 /* Carrier sense: discharge times of consecutive slots. True when they alternate
- * as those of a preamble do, by a twenty-fourth of their length at least. */
+ * as those of a preamble do, by a twenty-fourth of their length and by 4.2 times
+ * what noise does at least: a false start makes a board deaf for 10 ms. */
 struct ls_slot_sense {
 	uint8_t last[8], at;
-	uint8_t seen; /* up to 8 */
-	int16_t sum; /* of the last eight, with alternate signs */
+	uint8_t seen;   /* up to 8 */
+	int16_t sum;    /* of the last eight, with alternate signs */
+	uint16_t noise; /* 32 times the mean deviation, ticks: 1.95 times that of one discharge */
 };
 bool ls_slots_sense(struct ls_slot_sense *s, uint8_t discharge);
+/* The next discharge does not follow the last; noise stays what it was. */
+void ls_slots_sense_anew(struct ls_slot_sense *s);
 
 /* From n discharges one after the other, gap ticks from each one's end to the
  * next one's start, the first started at 0: the tick, from 0 on, at which a receiver

@@ -58,6 +58,7 @@ type Rig struct {
 	usb    time.Duration
 	now    time.Duration
 	buf    []byte
+	closed bool
 }
 
 // Report is what the emulator saw of one board since its start.
@@ -130,8 +131,12 @@ func Start(c Config) (*Rig, error) {
 	return r, nil
 }
 
-// Close ends the emulator and waits until it is gone.
+// Close ends the emulator and waits until it is gone. Closing again does nothing.
 func (r *Rig) Close() error {
+	if r.closed {
+		return nil
+	}
+	r.closed = true
 	if err := r.stdin.Close(); err != nil {
 		return fmt.Errorf("%w: %w", ErrRig, err)
 	}
@@ -145,6 +150,7 @@ func (r *Rig) Close() error {
 func (r *Rig) Now() time.Duration { return r.now }
 
 func (r *Rig) broken(err error) error {
+	r.closed = true
 	_ = r.stdin.Close()
 	_ = r.cmd.Wait()
 	return fmt.Errorf("%w: %w: %s", ErrRig, err, bytes.TrimSpace(r.stderr.Bytes()))

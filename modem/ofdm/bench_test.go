@@ -1,11 +1,9 @@
 package ofdm
 
 import (
-	"cmp"
 	"fmt"
 	"math"
 	"math/rand/v2"
-	"slices"
 	"testing"
 
 	"lightsong/modem"
@@ -79,151 +77,6 @@ func shannon(bps, band float64) float64 {
 	return 10*math.Log10(math.Pow(2, bps/band)-1) + 10*math.Log10(band/24000)
 }
 
-// BenchmarkFigures measures what README says, each over fresh noise:
-//
-//	go test -run '^$' -bench Figures -benchtime 1x -timeout 0 ./modem/ofdm
-//
-// goodput is payload delivered over time on the air, everything counted; ebn0
-// the energy of everything sent over the payload bits sent.
-func BenchmarkFigures(b *testing.B) {
-	clean := path{snr: 60, ppm: 40, highHz: 20, bits: 16}
-	two := clean
-	two.crosstalk, two.delay = -40, 0.3
-	tight := two
-	tight.crosstalk = -20
-	wide, wideTight := two, tight
-	wide.rate, wideTight.rate = 192000, 192000
-	roomA := func(snr float64) path { return path{snr: snr, ppm: 80, roomFor: roomOf(0.3, 3, 48000)} }
-	roomB := func(snr float64) path { return path{snr: snr, ppm: 80, roomFor: roomOf(0.5, -3, 48000)} }
-	noise := func(snr float64) path { return path{snr: snr, ppm: 40} }
-	// The fastest mode that delivers 95 % over some bursts of one seed is measured with
-	// another.
-	for _, l := range []struct {
-		name                            string
-		profile                         string
-		path                            path
-		frames, octets, control, bursts int
-	}{
-		{"1-cable-60dB-bulk", "cable", clean, 180, 0, 8, 2},
-		{"2-cable2-60dB-bulk", "cable2", two, 180, 2048, 8, 2},
-		{"2-cable2-60dB-bulk-crosstalk-20dB", "cable2", tight, 180, 2048, 8, 2},
-		{"2-cable2-192k-60dB-bulk", "cable2", wide, 180, 4095, 8, 2},
-		{"2-cable2-192k-60dB-bulk-crosstalk-20dB", "cable2", wideTight, 180, 4095, 8, 2},
-		{"3-cable-37dB-bulk", "cable", noise(37), 130, 0, 8, 2},
-		{"3-cable-22dB-bulk", "cable", noise(22), 80, 0, 8, 2},
-		{"3-cable-12dB-bulk", "cable", noise(12), 48, 0, 8, 2},
-		{"3-cable-5dB-bulk", "cable", noise(5), 22, 0, 8, 3},
-		{"3-cable-60dB-1000B", "cable", clean, 1, 1000, 0, 40},
-		{"9-cable-60dB-64B", "cable", clean, 1, 64, 0, 40},
-		{"5-awgn-19dB", "cable", noise(-19), 1, 144, 0, 40},
-		{"6-roomA-20dB-1000B", "air", roomA(20), 1, 1000, 0, 60},
-		{"6-roomA-20dB-40kB", "air", roomA(20), 40, 1000, 0, 10},
-		{"7-roomB-25dB-1000B", "air", roomB(25), 1, 1000, 0, 60},
-		{"7-roomB-20dB-1000B", "air", roomB(20), 1, 1000, 0, 60},
-		{"7-roomB-25dB-40kB", "air", roomB(25), 40, 1000, 0, 10},
-		{"7-roomB-20dB-40kB", "air", roomB(20), 40, 1000, 0, 10},
-		{"7-robust-RT0.6-0dB", "air", path{snr: 0, ppm: 80, roomFor: roomOf(0.6, -3, 48000)}, 1, 384, 0, 40},
-		{"7-robust-RT1.0-3dB", "air", path{snr: 3, ppm: 80, roomFor: roomOf(1, -6, 48000)}, 1, 384, 0, 40},
-		{"8-ultra-roomA", "ultra", roomA(20), 4, 256, 0, 20},
-		{"9-roomA-20dB-64B", "air", roomA(20), 1, 64, 0, 60},
-	} {
-		b.Run(l.name, func(b *testing.B) {
-			rate := cmp.Or(l.path.rate, 48000)
-			s := newStation(b, l.profile, rate)
-			for range b.N {
-				mcs := s.choose(b, l.profile, l.path, l.frames, l.octets, l.control, l.bursts/3+1)
-				frames, octets := s.load(mcs, l.frames, l.octets)
-				best := s.send(b, l.path, mcs, l.bursts, frames, octets, l.control, rand.New(rand.NewPCG(6, uint64(mcs))))
-				m := Modes(l.profile, rate)[mcs]
-				b.ReportMetric(best.goodput(), "goodput-bit/s")
-				b.ReportMetric(float64(mcs), "mcs")
-				b.ReportMetric(100*best.share(), "delivered-%")
-				b.ReportMetric(1000*best.seconds/float64(max(1, best.bursts)), "ms/burst")
-				streams := float64(s.mod.prof.channels())
-				scale := float64(rate) / 48000
-				b.ReportMetric(l.path.snr-shannon(best.goodput()/streams/scale, m.BandwidthHz/scale), "gap-dB")
-			}
-		})
-	}
-}
-
-// choose is the mode whose burst is the shortest of those that deliver 95 % over
-// the path. A few bursts tell whether a mode is worth more.
-func (s *station) choose(b *testing.B, profile string, p path, frames, octets, control, bursts int) (mcs int) {
-	type candidate struct {
-		mcs  int
-		rate float64 // payload octets per sample
-	}
-	var all []candidate
-	for i := range s.mod.prof.modes {
-		n, each := s.load(i, frames, octets)
-		if p.roomFor == nil && s.mod.prof.modes[i].snr < p.snr-8 {
-			continue // made for much less
-		}
-		if s.mod.plan.set(s.mod.prof, s.mod.scale, i, n, each, control) == nil {
-			all = append(all, candidate{i, float64(n*each) / float64(s.mod.plan.samples)})
-		}
-	}
-	// Of bursts equally fast the more robust mode comes first.
-	slices.SortStableFunc(all, func(a, b candidate) int { return cmp.Compare(b.rate, a.rate) })
-	for _, c := range all {
-		good := true
-		for _, n := range []int{min(bursts, 3), bursts} {
-			k, each := s.load(c.mcs, frames, octets)
-			o := s.send(b, p, c.mcs, n, k, each, control, rand.New(rand.NewPCG(5, uint64(c.mcs))))
-			good = good && o.share() >= 0.95
-			if !good {
-				break
-			}
-		}
-		if good {
-			return c.mcs
-		}
-	}
-	b.Errorf("no mode of %s delivers", profile)
-	return 0
-}
-
-// load is what a burst of a mode carries: frames of so many octets, or of 0 as
-// many KiB in frames that suit the mode.
-func (s *station) load(mcs, frames, octets int) (n, each int) {
-	if octets > 0 {
-		return frames, octets
-	}
-	each = s.mod.prof.modes[mcs].octets
-	return frames * 1024 / each, each
-}
-
-// BenchmarkSensitivity measures the modes for weak signals as single packets:
-// the least Eb/N0, with everything sent counted, at which 90 % arrive.
-//
-//	go test -run '^$' -bench Sensitivity -benchtime 1x -timeout 0 ./modem/ofdm
-func BenchmarkSensitivity(b *testing.B) {
-	for _, octets := range []int{100, 510, 1000} {
-		for mcs := 4; mcs < 20; mcs += 1 {
-			b.Run(fmt.Sprintf("%dB/%d", octets, mcs), func(b *testing.B) {
-				s := newStation(b, "cable", 48000)
-				if s.mod.plan.set(s.mod.prof, s.mod.scale, mcs, 1, octets, 0) != nil {
-					b.Skip("longer than a burst may be")
-				}
-				for range b.N {
-					snr := cable.modes[mcs].snr - 1.5
-					for ; ; snr += 0.25 {
-						o := s.send(b, path{snr: snr, ppm: 40}, mcs, 40, 1, octets, 0, rand.New(rand.NewPCG(5, uint64(mcs))))
-						if o.share() >= 0.9 {
-							// P/N over 24 kHz, times 24 kHz and the time: E/N0.
-							energy := snr + 10*math.Log10(24000*o.seconds/float64(o.bursts))
-							b.ReportMetric(energy-10*math.Log10(8*float64(octets)), "ebn0-dB")
-							break
-						}
-					}
-					b.ReportMetric(snr, "snr-dB")
-				}
-			})
-		}
-	}
-}
-
 // BenchmarkPreamble measures how often the chirps are found, by class and SNR in
 // the band.
 func BenchmarkPreamble(b *testing.B) {
@@ -254,33 +107,6 @@ func BenchmarkPreamble(b *testing.B) {
 			})
 		}
 	}
-}
-
-// BenchmarkFalseAlarms listens to white noise; one iteration is a second of all
-// classes. -benchtime 86400x is a day.
-func BenchmarkFalseAlarms(b *testing.B) {
-	d, err := NewDemodulator("cable", 48000)
-	if err != nil {
-		b.Fatal(err)
-	}
-	rng := rand.New(rand.NewPCG(99, 8))
-	x := make([]float32, 48000)
-	preambles, bursts := 0, 0
-	for range b.N {
-		for i := range x {
-			x[i] = 0.1 * float32(rng.NormFloat64())
-		}
-		d.Push(x, func(e modem.Event) {
-			switch e.Kind {
-			case modem.Preamble:
-				preambles++
-			case modem.Announced:
-				bursts++
-			}
-		})
-	}
-	b.ReportMetric(3600*float64(preambles)/float64(b.N), "preambles/h")
-	b.ReportMetric(float64(bursts), "headers")
 }
 
 // The time of one second on the air: ns/op over 1e9 is the share of a core.

@@ -10,7 +10,6 @@ import (
 	"runtime"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 )
 
@@ -196,10 +195,9 @@ func (s *cardServer) run() error {
 	var loops sync.WaitGroup
 	start := func(f func() error) {
 		loops.Go(func() {
-			// Threads of their own, never unlocked, so that they end with their
-			// priority: they work for microseconds, but punctually.
+			// A thread of its own: what the library blocks is never needed elsewhere.
 			runtime.LockOSThread()
-			_ = syscall.Setpriority(syscall.PRIO_PROCESS, 0, -11) // most users may not, and it works all the same
+			defer runtime.UnlockOSThread()
 			if err := f(); err != nil {
 				s.failed <- err
 			}

@@ -81,7 +81,7 @@ func StartSoundProcess(env []string, program string, args ...string) (*SoundProc
 }
 
 // SoundProcessConn is the connection of a process that StartSoundProcess has
-// started.
+// started. It puts the process ahead of others, as far as the system allows.
 func SoundProcessConn() (net.Conn, error) {
 	f := os.NewFile(3, "daemon")
 	if f == nil {
@@ -92,6 +92,7 @@ func SoundProcessConn() (net.Conn, error) {
 	if err != nil {
 		return nil, fmt.Errorf("this command is started by lightsong itself (%w)", err)
 	}
+	urgent()
 	return conn, nil
 }
 

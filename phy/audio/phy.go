@@ -54,6 +54,8 @@ type PHY struct {
 
 	// Shared between Receive and Transmit.
 	now       atomic.Int64  // samples read so far: the clock of this PHY
+	passed    atomic.Int64  // of those, all whose events Receive has given out
+	elapsed   atomic.Int64  // what Elapsed has told
 	muteUntil atomic.Int64  // what is read before that is the own transmission
 	tick      chan struct{} // now has advanced
 	closed    chan struct{}
@@ -132,6 +134,32 @@ func (p *PHY) Latency() (in, out time.Duration, measured bool) {
 // Airtime implements phy.PHY.
 func (p *PHY) Airtime(b *phy.Burst) time.Duration {
 	return p.duration(int64(p.cfg.Modem.Samples(b)))
+}
+
+// absent is a Stream that may be without a device.
+type absent interface {
+	// Absent is for how long there has been none. What Read tells as lost
+	// afterwards is as much.
+	Absent() time.Duration
+}
+
+// Elapsed implements phy.Clock: it counts samples. The time without a device, in
+// which there are none, passes by the machine's clock, so that the link learns
+// that nobody is heard any more.
+func (p *PHY) Elapsed() time.Duration {
+	d := p.duration(p.passed.Load())
+	if s, ok := p.cfg.Stream.(absent); ok {
+		d += s.Absent()
+	}
+	for {
+		told := p.elapsed.Load()
+		if int64(d) <= told {
+			return time.Duration(told) // a device has just come back, and what was lost is not counted yet
+		}
+		if p.elapsed.CompareAndSwap(told, int64(d)) {
+			return d
+		}
+	}
 }
 
 // Close implements phy.PHY. It closes the stream, which ends a blocked Read or
@@ -233,6 +261,7 @@ func (p *PHY) listen(ctx context.Context) error {
 	if err := p.ended(ctx); err != nil {
 		return err
 	}
+	p.passed.Store(p.now.Load())
 	n, lost, err := p.cfg.Stream.Read(p.rx)
 	if err != nil && n == 0 {
 		return p.streamError(ctx, "listen", err)

@@ -43,15 +43,15 @@ type Reopening struct {
 	// The reader's own.
 	pause    time.Duration
 	opened   time.Time
-	gone     time.Time // zero: not yet opened at all
 	told     string
 	toldAt   time.Time
 	toldOnce bool
 
 	mu       sync.Mutex
 	changed  sync.Cond
-	current  Stream // nil: there is none
-	number   int    // of current; counts
+	current  Stream    // nil: there is none
+	gone     time.Time // since when there is none; zero: there is, or never was. The reader alone changes it
+	number   int       // of current; counts
 	in, out  time.Duration
 	lastErr  error
 	closeErr error
@@ -176,7 +176,7 @@ func (r *Reopening) Read(p []float32) (n int, lost int64, err error) {
 		}
 		if !r.gone.IsZero() {
 			lost += int64(time.Since(r.gone).Seconds() * float64(r.rate))
-			r.gone = time.Time{}
+			r.since(time.Time{})
 		}
 		n, more, err := s.Read(p)
 		lost += more
@@ -185,10 +185,28 @@ func (r *Reopening) Read(p []float32) (n int, lost int64, err error) {
 			return n, lost, nil
 		}
 		if r.ctx.Err() == nil {
-			r.gone = time.Now()
+			r.since(time.Now())
 			r.ended(s, err)
 		}
 	}
+}
+
+// since notes when the device went away.
+func (r *Reopening) since(gone time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.gone = gone
+}
+
+// Absent is for how long there has been no device: what the next Read tells as
+// lost. It is 0 before the first was there.
+func (r *Reopening) Absent() time.Duration {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.gone.IsZero() {
+		return 0
+	}
+	return time.Since(r.gone)
 }
 
 // Write implements Stream. While there is no device it waits for it.

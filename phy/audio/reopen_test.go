@@ -6,9 +6,12 @@ import (
 	"math"
 	"net"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"lightsong/phy"
 )
 
 // outlet is where streams come from: it is there or not.
@@ -18,6 +21,7 @@ type outlet struct {
 	short   time.Duration // a stream fails by itself after so long; 0: never
 	streams []*plugged
 	opens   int
+	hang    atomic.Bool // streams give nothing
 }
 
 // plugged is a stream that works until its outlet is gone.
@@ -57,6 +61,9 @@ func (s *plugged) Read(p []float32) (int, int64, error) {
 	case <-s.gone:
 		return 0, 0, errors.New("device pulled")
 	case <-time.After(time.Duration(len(p)) * time.Second / 48000):
+	}
+	for s.outlet.hang.Load() {
+		time.Sleep(time.Millisecond)
 	}
 	if short := s.outlet.short; short > 0 && time.Since(s.opened) > short {
 		s.Close()
@@ -249,5 +256,62 @@ func TestReopeningAwait(t *testing.T) {
 		if err := Reopen(48000, 1, new(outlet).open, nil).Await(ctx); !errors.Is(err, context.DeadlineExceeded) || time.Since(began) != 10*time.Second {
 			t.Errorf("%v after %v", err, time.Since(began))
 		}
+	})
+}
+
+// TestElapsed: the PHY's clock is its stream's, also over the time without a device,
+// while which it goes on; it never runs back, and a device that hangs stops it.
+func TestElapsed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := &outlet{there: true}
+		r := Reopen(48000, 1, o.open, nil)
+		m, err := OpenModem("fsk", 48000)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p := New(Config{Modem: m, Stream: r})
+		begin := time.Now()
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			for ev := new(phy.Event); p.Receive(t.Context(), ev) == nil; {
+			}
+		}()
+		last := p.Elapsed()
+		look := func(d time.Duration, what string, runs bool) {
+			from, at := last, time.Now()
+			for time.Since(at) < d {
+				time.Sleep(time.Millisecond)
+				now := p.Elapsed()
+				if now < last {
+					t.Fatalf("%s: the clock ran back from %v to %v", what, last, now)
+				}
+				last = now
+			}
+			want := time.Duration(0)
+			if runs {
+				want = d
+			}
+			if got := last - from; (got - want).Abs() > 3*blockTime {
+				t.Errorf("%s: %v passed in %v", what, got, d)
+			}
+		}
+		look(3*time.Second, "with a device", true)
+		o.plug(false)
+		look(7*time.Second, "without one", true)
+		o.plug(true)
+		look(5*time.Second, "with a device again", true)
+		if got := time.Since(begin); (got - last).Abs() > 3*blockTime {
+			t.Errorf("after %v it shows %v", got, last)
+		}
+		o.hang.Store(true)
+		look(20*time.Millisecond, "while it comes to hang", true)
+		look(time.Minute, "while the device hangs", false)
+		o.hang.Store(false)
+		look(time.Second, "when it goes on", true)
+		if err := p.Close(); err != nil {
+			t.Error(err)
+		}
+		<-done
 	})
 }

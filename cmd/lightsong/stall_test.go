@@ -1,0 +1,213 @@
+package main
+
+import (
+	"context"
+	"encoding/binary"
+	"net/netip"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"lightsong/link"
+	"lightsong/phy/audio"
+	"lightsong/sims"
+)
+
+// echoHost is a host that asks another for an echo each second, and answers such
+// requests as a kernel does.
+type echoHost struct {
+	from, to netip.Addr
+	count    int // requests to send
+	sent     int
+	answers  chan []byte
+	carrier  []bool // as SetCarrier told it
+	returned map[uint16]bool
+}
+
+// ReadPacket implements link.Host: an answer that is due, or the next request.
+func (h *echoHost) ReadPacket(ctx context.Context, p []byte) (int, error) {
+	var next <-chan time.Time
+	if h.sent < h.count {
+		timer := time.NewTimer(time.Second)
+		defer timer.Stop()
+		next = timer.C
+	}
+	select {
+	case pkt := <-h.answers:
+		return copy(p, pkt), nil
+	case <-next:
+	case <-ctx.Done():
+		return 0, ctx.Err()
+	}
+	const octets = 84
+	p = p[:octets]
+	clear(p)
+	p[0] = 0x45
+	binary.BigEndian.PutUint16(p[2:], octets)
+	p[8], p[9] = 64, 1 // TTL, ICMP
+	copy(p[12:], h.from.AsSlice())
+	copy(p[16:], h.to.AsSlice())
+	p[20] = 8 // echo request
+	binary.BigEndian.PutUint16(p[26:], uint16(h.sent))
+	h.sent++
+	return octets, nil
+}
+
+// WritePacket implements link.Host.
+func (h *echoHost) WritePacket(p []byte) error {
+	if p[20] == 0 {
+		h.returned[binary.BigEndian.Uint16(p[26:])] = true
+		return nil
+	}
+	answer := append([]byte(nil), p...)
+	copy(answer[12:], h.from.AsSlice())
+	copy(answer[16:], h.to.AsSlice())
+	answer[20] = 0
+	h.answers <- answer
+	return nil
+}
+
+// SetCarrier implements link.Host.
+func (h *echoHost) SetCarrier(up bool) error {
+	h.carrier = append(h.carrier, up)
+	return nil
+}
+
+// hinderedPort is a station that for a while takes its blocks late, which keeps
+// the whole medium waiting, as a process does on a machine that is too busy.
+type hinderedPort struct {
+	*sims.Port
+	hinder func(at time.Duration) time.Duration // of the Read at a time after the begin
+	begin  time.Time
+}
+
+func (p *hinderedPort) Read(buf []float32) (int, int64, error) {
+	// At least an instant, in which the writer runs: an air that is catching up leaves
+	// no time between two blocks, and a burst would have holes.
+	time.Sleep(max(1, p.hinder(time.Since(p.begin))))
+	return p.Port.Read(buf)
+}
+
+// TestMediumStandsStill: a medium that stops, or that is suddenly slower than the
+// machine's clock, is no peer that fell silent: the carrier stays on, nothing is given
+// up, every echo returns. One frame in ten is lost besides.
+func TestMediumStandsStill(t *testing.T) {
+	const (
+		count = 40
+		from  = 15 * time.Second
+
+		slowFor = 40 * time.Second
+		block   = 10 * time.Millisecond // of a Read
+	)
+	stop := func(d time.Duration) func(time.Duration) time.Duration {
+		done := false
+		return func(at time.Duration) time.Duration {
+			if done || at < from {
+				return 0
+			}
+			done = true
+			return d
+		}
+	}
+	slow := func(times int) func(time.Duration) time.Duration {
+		return func(at time.Duration) time.Duration {
+			if at < from || at >= from+slowFor {
+				return 0
+			}
+			return time.Duration(times) * block
+		}
+	}
+	for _, tt := range []struct {
+		name   string
+		hinder func(time.Duration) time.Duration
+		least  time.Duration // of standstill that the link has to have noticed
+	}{
+		{"it stops for 8 s", stop(8 * time.Second), 7 * time.Second},
+		{"it stops for a minute", stop(time.Minute), 59 * time.Second},
+		{"40 s at a thirtieth of the speed", slow(29), 38 * time.Second},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			const seed = 4
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				const loss, frame, hit = 0.1, 80 * time.Millisecond, 20 * time.Millisecond
+				air, err := sims.NewAir(sims.AirConfig{
+					Seed: seed,
+					Room: sims.AirRoom{RT60: new(0.0), OwnEcho: new(false)},
+					Station: sims.AirStation{
+						SNRdB: new(30.0), HitsPerS: new(sims.HitRate(loss, frame, hit)), HitMS: new(hit.Seconds() * 1000),
+					},
+				})
+				if err != nil {
+					t.Fatal(err)
+				}
+				ctx, cancel := context.WithCancel(t.Context())
+				defer cancel()
+				var group errgroup.Group
+				var engines [2]*link.Engine
+				var runners [2]*link.Runner
+				var hosts [2]*echoHost
+				addrs := []netip.Addr{netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("10.0.0.2")}
+				for i, name := range []string{"a", "b"} {
+					port, err := air.Attach(name)
+					if err != nil {
+						t.Fatal(err)
+					}
+					m, err := audio.OpenModem("fsk", 48000)
+					if err != nil {
+						t.Fatal(err)
+					}
+					stream := &hinderedPort{Port: port, begin: time.Now(), hinder: func(time.Duration) time.Duration { return 0 }}
+					hosts[i] = &echoHost{from: addrs[i], to: addrs[1-i], answers: make(chan []byte, count), returned: map[uint16]bool{}}
+					if i == 0 {
+						stream.hinder, hosts[i].count = tt.hinder, count
+					}
+					p := audio.New(audio.Config{Modem: m, Stream: stream})
+					engines[i], err = link.New(link.Config{
+						Name: name, Seed: seed + uint64(i), Epoch: uint16(i),
+						Prefixes: []netip.Prefix{netip.PrefixFrom(addrs[i], 24)},
+						Caps:     p.Caps(), Airtime: p.Airtime,
+					}, time.Now())
+					if err != nil {
+						t.Fatal(err)
+					}
+					runners[i] = link.NewRunner(engines[i], p, hosts[i], nil)
+					group.Go(func() error { return runners[i].Run(ctx) })
+				}
+				group.Go(func() error {
+					if err := air.Run(ctx); ctx.Err() == nil {
+						return err
+					}
+					return nil
+				})
+				time.Sleep(from + 30*time.Second + 2*tt.least)
+				for i, r := range runners {
+					s, err := r.Stats(ctx)
+					if err != nil {
+						t.Fatal(err)
+					}
+					if s.Standstill < tt.least || s.Standstill > tt.least+3*time.Second {
+						t.Errorf("seed %d: station %d counts a standstill of %v, want %v and little more", seed, i, s.Standstill, tt.least)
+					}
+					if len(s.Peers) != 1 || s.Peers[0].Downs != 0 {
+						t.Errorf("seed %d: station %d took its peer for gone: %+v", seed, i, s.Peers)
+					}
+				}
+				cancel()
+				if err := group.Wait(); err != nil {
+					t.Errorf("seed %d: %v", seed, err)
+				}
+				if got := len(hosts[0].returned); got != count {
+					t.Errorf("seed %d: %d of %d echoes returned", seed, got, count)
+				}
+				for i, h := range hosts {
+					if got := h.carrier; len(got) != 3 || got[0] || !got[1] || got[2] { // off at first, on, off at the end
+						t.Errorf("seed %d: station %d had its carrier %v", seed, i, got)
+					}
+				}
+			})
+		})
+	}
+}
