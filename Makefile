@@ -82,8 +82,8 @@ bench: build ## the figures of docs/bench.md, line by line beside goal and theor
 	bin/lightsong bench --lines=$(LINES)
 
 # Profile, channel, modes and highest SNR of the picture's parts.
-PICTURE := cable:awgn:1-63/2:66 air:awgn:1-37/2:40 ultra:awgn:1-25/2:40 voice:awgn:0-22/2:40 fsk:awgn:0-7:40 \
-	air:room:1-37/2:40 ultra:room:1-25/2:40 fsk:room:0-7:40
+PICTURE := cable:awgn:0-63/3:66 air:awgn:0-35/3:40 ultra:awgn:1-25/3:40 voice:awgn:1-22/3:40 fsk:awgn:0-7:40 \
+	air:room:0-35/3:40 ultra:room:1-25/3:40 fsk:room:0-7:40
 bench-picture: build ## docs/bench.csv and docs/bench.svg anew: every profile over white noise, three in a room (half an hour of one core)
 	@for part in $(PICTURE); do \
 		set -- $$(echo $$part | tr : ' ') && echo $$part && \

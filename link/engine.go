@@ -198,7 +198,7 @@ func (e *Engine) Stats() Stats {
 		for _, f := range p.flows {
 			t.Queue.Packets += len(f.packets)
 		}
-		t.Queue.Octets, t.Queue.Flows, t.Queue.Target = p.waiting, len(p.flows), p.pace(e.rate(p), e.cfg.MTU).target
+		t.Queue.Octets, t.Queue.Flows, t.Queue.Target = p.waiting, len(p.flows), e.pace(p).target
 		s.Peers = append(s.Peers, t)
 	}
 	return s

@@ -19,12 +19,14 @@ const (
 	longLeast   = 1.5 // a long burst that is lost costs seconds
 	marginEase  = 0.5 // dB that a margin comes back by with each burst of another form
 
-	fadeDB     = 6.0  // dB less than usual: not a path with more noise, one that changes
-	fadeBursts = 3    // in a row: a path with more noise after all
+	fadeDB     = 6.0 // dB less than usual: not a path with more noise, one that changes
+	fadeBursts = 3   // in a row: a path with more noise after all; more by fadeDoubt where frames do not bear it out
+	fadeDoubt  = 4
 	trialLack  = 10.0 // dB below what a block needs at which it is tried: plain bursts may see so much of the echoes
 	headLead   = 1.5  // dB that a plain burst without frames needs less than its mode: its head is stronger
 	restBlocks = 4    // bursts of other forms for which one rests at most after it has failed
 	restLongs  = 8
+	proofs     = 2 // such bursts before the first long one after motion
 )
 
 // special is what rate control knows of bursts between us and a peer that are not
@@ -32,7 +34,7 @@ const (
 type special struct {
 	rx     reception
 	barred bool // none would be read here as things are
-	faded  int  // bursts in a row that said so
+	faded  int  // bursts in a row that said so, those that prove it counting fadeDoubt times
 
 	want  int // index of the mode that the peer asks for; −1: it does not know
 	rest  int // bursts of other forms that must come through before the form is used again
@@ -114,14 +116,24 @@ func (e *Engine) hearForms(p *peer, ev *phy.Event) {
 		snr := q.SNRs[f]
 		less := snr < s.rx.snr-fadeDB
 		switch {
-		case form == phy.Plain && q.Doppler == 0:
-			s.barred, s.faded = false, 0
-		case form == phy.Plain && q.Doppler > 0 && less:
+		case form == phy.Plain && !less:
+			if whole && !(q.Doppler > 0) {
+				s.barred, s.faded = false, 0
+			}
+		case form == phy.Plain:
+			// A burst without frames does not tell motion from noise, and one of
+			// which nothing was read may take either for the other.
 			s.barred = true
-		case form == phy.Plain || math.IsNaN(snr):
+			if s.faded++; whole && q.Doppler == 0 && len(ev.Burst.Frames) > 0 {
+				s.faded += fadeDoubt - 1
+			}
+			if s.faded >= fadeBursts*fadeDoubt {
+				s.barred, s.faded, s.rx.snr = false, 0, snr
+			}
+		case math.IsNaN(snr):
 		default:
 			s.barred = less && (form != f || !whole)
-			if s.faded++; s.barred && s.faded < fadeBursts {
+			if s.faded += fadeDoubt; s.barred && s.faded < fadeBursts*fadeDoubt {
 				break
 			}
 			s.faded = 0
@@ -160,9 +172,13 @@ func (e *Engine) formWish(p *peer, f phy.Form) uint8 {
 func (e *Engine) takeForms(p *peer, c *control) {
 	for f := range p.forms {
 		s := &p.forms[f]
+		was := s.want
 		s.want = -1
 		if c.formed && c.forms[f] != noMCS {
 			s.want = e.modes.index(phy.MCS(c.forms[f]))
+		}
+		if phy.Form(f) == phy.Long && was == 0 && s.want > 0 {
+			s.rest = max(s.rest, proofs) // the path has changed, and may do so again
 		}
 	}
 }
@@ -226,13 +242,13 @@ type limits [phy.Forms]int
 func (e *Engine) limitsOf(p *peer, mode int) (l limits, trial bool) {
 	l[phy.Plain] = mode
 	for f := phy.Block; f < phy.Forms; f++ {
-		if s := &p.forms[f]; s.rest == 0 && p.silent == 0 {
+		if s := &p.forms[f]; s.rest == 0 && p.silent == 0 && !p.garbled {
 			l[f] = s.want
 		} else {
 			l[f] = -1
 		}
 	}
-	if s := &p.forms[phy.Block]; s.want < 0 && s.rest == 0 && p.silent == 0 && e.blocks < len(e.modes) &&
+	if s := &p.forms[phy.Block]; s.want < 0 && s.rest == 0 && p.silent == 0 && !p.garbled && e.blocks < len(e.modes) &&
 		p.tx.snr >= e.modes[e.blocks].SNRdB-trialLack {
 		l[phy.Block], trial = max(mode, e.blocks), true
 	}
@@ -309,7 +325,7 @@ func (e *Engine) layOut(p *peer, mode, control, pending int, budget time.Duratio
 		return found
 	}
 
-	cost := 2*e.turnaround() + hostTurn + e.answerAirtime(max(mode, limits[phy.Block]))
+	cost := max(2*e.turnaround()+hostTurn, min(p.rtt, maxTurnaround)) + e.answerAirtime(max(mode, limits[phy.Block]))
 	most := 0.
 	consider := func(i, k, octets int, budget time.Duration) bool {
 		b, d, ok := take(i, k, octets)
@@ -339,8 +355,11 @@ func (e *Engine) layOut(p *peer, mode, control, pending int, budget time.Duratio
 		if trial && most > 0 {
 			return found // whatever it brings: it tells what blocks and long bursts would
 		}
+		if !p.sounded {
+			most, budget = 0, min(budget, e.cfg.MaxBurst)/2 // likewise for plain ones
+		}
 	}
-	if i := limits[phy.Long]; i >= 0 && budget >= e.cfg.MaxBurst {
+	if i := limits[phy.Long]; i > 0 && budget >= e.cfg.MaxBurst {
 		full := e.modes[i].FrameOctets
 		need, octets := evenly(pending, full)
 		if k := e.longest(i, control, full, 0, e.cfg.longBurst); k < need {
@@ -348,6 +367,9 @@ func (e *Engine) layOut(p *peer, mode, control, pending int, budget time.Duratio
 		} else {
 			consider(i, need, octets, e.cfg.longBurst)
 		}
+	}
+	if e.changing(p) {
+		budget = max(budget/2, min(budget, 2*e.airtime(mode, control, 0, 0))) // what is asked for is soon out of date
 	}
 	// A plain burst is always to be had: in modes that are slow enough a single frame
 	// is one, too.
@@ -364,6 +386,22 @@ func (e *Engine) layOut(p *peer, mode, control, pending int, budget time.Duratio
 		}
 	}
 	return found
+}
+
+// changing tells whether p says that the path to it changes: it wants neither
+// blocks nor long bursts, though it could tell in which mode.
+func (e *Engine) changing(p *peer) bool {
+	return e.formed && p.forms[phy.Block].want == 0 && p.forms[phy.Long].want == 0
+}
+
+// pace of the queue for p. Where p wants long bursts one of them is the turn: a queue
+// that never held what fills one would never let TCP use them.
+func (e *Engine) pace(p *peer) pace {
+	turn := p.turn
+	if e.formed && p.forms[phy.Long].want > 0 {
+		turn = max(turn, e.cfg.longBurst)
+	}
+	return paceOf(turn, e.rate(p), e.cfg.MTU)
 }
 
 // fewFrames are as many as a block may hold.

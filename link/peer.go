@@ -74,6 +74,8 @@ type peer struct {
 
 	forms    [phy.Forms]special // of the others
 	lastForm phy.Form           // of the last burst to it
+	sounded  bool               // a plain burst with data went to it, which tells what more of them would see
+	garbled  bool               // of its last burst nothing could be read but the control block
 	polled   bool               // its last burst only asked: it may not have read what we sent before
 
 	rtt, rttVar time.Duration
@@ -266,7 +268,11 @@ func (e *Engine) signOfLife(now time.Time, p *peer, ev *phy.Event) {
 		e.hearForms(p, ev)
 	}
 	if e.formOf(ev) == phy.Plain {
-		p.rx.heard(ev.Quality.SNR, e.bounds(p, &ev.Burst))
+		of := e.bounds(p, &ev.Burst)
+		if of == lower && p.forms[phy.Block].barred {
+			of = exact // less was seen because the path changes
+		}
+		p.rx.heard(ev.Quality.SNR, of)
 	}
 	if p.state == PeerDown {
 		e.comeBack(now, p)

@@ -265,13 +265,13 @@ func (s *scheduler) noteTurn(now time.Time) {
 	s.filled = now
 }
 
-// pace scales CoDel's target and interval to the link: a packet that must wait for
+// paceOf scales CoDel's target and interval to the link: a packet that must wait for
 // its turn and for one and a half others to be sent has not waited for long, and
 // a host at the other end can react after its packet and the answer had their
 // turns.
-func (s *scheduler) pace(rate float64, mtu int) pace {
-	target := max(leastTarget, s.turn+time.Duration(targetOfMTUs*float64(mtu)*8/rate*float64(time.Second)))
-	return pace{target: target, interval: max(leastLoop, target) + 2*s.turn + leastLoop}
+func paceOf(turn time.Duration, rate float64, mtu int) pace {
+	target := max(leastTarget, turn+time.Duration(targetOfMTUs*float64(mtu)*8/rate*float64(time.Second)))
+	return pace{target: target, interval: max(leastLoop, target) + 2*turn + leastLoop}
 }
 
 // bound is the most octets that may wait for a station.
@@ -446,7 +446,7 @@ func (e *Engine) nextPacket(now time.Time, p *peer) *packet {
 		}
 		pkt.judged = now
 		f := pkt.flow
-		if !f.codel.signal(now, now.Sub(pkt.born), f.waiting, e.cfg.MTU, p.pace(e.rate(p), e.cfg.MTU)) {
+		if !f.codel.signal(now, now.Sub(pkt.born), f.waiting, e.cfg.MTU, e.pace(p)) {
 			return pkt
 		}
 		if markCE(pkt.data) {

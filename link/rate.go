@@ -102,6 +102,7 @@ type reception struct {
 	loss    float64 // share of frames lost before repair, smoothed
 	ceiling ceiling // of the mode to ask for: answers in it must reach us
 	least   float64 // dB, the narrowest margin
+	rough   bool    // snr is of bursts whose symbols may have been too short
 }
 
 func newReception(m modes) reception {
@@ -119,13 +120,16 @@ func (r *reception) heard(snr float64, of snrBound) {
 	case math.IsNaN(snr) || math.IsInf(snr, 0):
 		return
 	case math.IsNaN(r.snr):
-		r.snr = snr
+		r.snr, r.rough = snr, true
 		return
 	case of == lower && snr < r.snr:
 		weight = lowWeight
 	case of == upper && snr > r.snr:
 		return
+	case of == exact && r.rough && snr > r.snr:
+		weight = 1
 	}
+	r.rough = r.rough && of != exact
 	r.snr += weight * (snr - r.snr)
 }
 

@@ -359,6 +359,7 @@ func (e *Engine) takeFrames(now time.Time, p *peer, in *inbox, c *control, b *ph
 	}
 	e.stats.Frames.Received += uint64(n - lost)
 	e.stats.Frames.Failed += uint64(lost)
+	p.garbled = n > 0 && lost == n
 	if c.kind != beaconed || lost < n {
 		rx := p.reception(form)
 		want, asked := rx.want(e.modes)

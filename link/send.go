@@ -451,6 +451,7 @@ func (e *Engine) buildUnicast(now time.Time, p *peer, answer, talk, ask bool, ds
 		p.lastForm = e.cfg.Caps.Form(dst)
 		if p.bare.form = p.lastForm; burst != nil {
 			burst.form = p.lastForm
+			p.sounded = p.sounded || burst.form == phy.Plain
 		}
 	}
 	return true

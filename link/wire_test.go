@@ -52,6 +52,12 @@ func vectors() []struct{ name, hex string } {
 	c = control{kind: unicast, flags: flagReport | flagHeard | flagResync, src: 0x0304, dst: 0x0102, epoch: 0xcafe, id: 201, base: 0x8000,
 		peerEpoch: 0xbeef, newest: 9, want: 4, snr: toSNR(20)}
 	add("control: headers could not be decompressed", c.appendTo(nil, 63))
+	c = control{kind: unicast, flags: flagAnswer | flagReport | flagHeard, src: 0x0304, dst: 0x0102, epoch: 0xcafe, id: 202, base: 0x8000,
+		peerEpoch: 0xbeef, newest: 10, want: 4, snr: toSNR(12), formed: true, forms: [phy.Forms]uint8{phy.Block: 17, phy.Long: noMCS},
+		heard: []heardBurst{{id: 10}}}
+	add("control: acknowledgement with wishes for blocks and long bursts", c.appendTo(nil, 63))
+	c.id, c.newest, c.forms, c.heard = 203, 11, [phy.Forms]uint8{}, []heardBurst{{id: 11, n: 1, ok: [16]byte{0x40}}}
+	add("control: the path changes, neither blocks nor long bursts are wanted", c.appendTo(nil, 63))
 	x, y := netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("10.0.0.2")
 	h := header.NewCompressor(true)
 	for _, v := range []struct {
@@ -123,6 +129,11 @@ func TestControlRoundTrip(t *testing.T) {
 					h.ok[i] = byte(r.Uint32())
 				}
 				c.heard = append(c.heard, h)
+			}
+			if c.formed = r.IntN(2) == 0; c.formed {
+				for f := phy.Block; f < phy.Forms; f++ {
+					c.forms[f] = uint8(r.Uint32())
+				}
 			}
 		}
 		p := c.appendTo(nil, 63)

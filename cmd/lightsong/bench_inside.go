@@ -172,19 +172,18 @@ func (b *lineBench) cost(ctx context.Context, l *benchLine) (lineResult, error) 
 				return lineResult{}, err
 			}
 			heard = channel.Carry(nil, sent, tableRate/100, tableRate/10, e.draw(0))
-			work = func() {
-				m.Push(heard, func(ev modem.Event) {
-					if ev.Kind != modem.Received {
-						return
+			emit := func(ev modem.Event) {
+				if ev.Kind != modem.Received {
+					return
+				}
+				packets += len(ev.Burst.Frames)
+				for _, f := range ev.Burst.Frames {
+					if f != nil {
+						delivered++
 					}
-					packets += len(ev.Burst.Frames)
-					for _, f := range ev.Burst.Frames {
-						if f != nil {
-							delivered++
-						}
-					}
-				})
+				}
 			}
+			work = func() { m.Push(heard, emit) }
 		}
 	}
 	runtime.LockOSThread()

@@ -24,6 +24,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
 	"golang.org/x/term"
 )
 
@@ -55,7 +56,7 @@ skew_ppm = -30.0
 `,
 		audio: `profile = "air"
 duplex = "half"`,
-		octets: 20000,
+		octets: 60000,
 	},
 	{
 		name:  "cable",
@@ -74,7 +75,7 @@ skew_ppm = -30.0
 `,
 		audio: `profile = "cable"
 duplex = "full"`,
-		octets: 200000,
+		octets: 500000,
 	},
 	{
 		name:  "cable2",
@@ -95,7 +96,7 @@ skew_ppm = -30.0
 `,
 		audio: `profile = "cable2"
 duplex = "full"`,
-		octets: 400000,
+		octets: 1000000,
 	},
 	lightMedium,
 	uartMedium,
@@ -166,6 +167,7 @@ func demoCommand() *cobra.Command {
 
 		emulator string
 		board    string
+		octets   int
 	)
 	names := make([]string, len(mediums))
 	about := new(strings.Builder)
@@ -211,6 +213,12 @@ It needs no root where user namespaces are allowed.`,
 			if count < 1 {
 				return usageError{fmt.Errorf("--count %d: at least one ping must be sent", count)}
 			}
+			if cmd.Flags().Changed("octets") {
+				if octets < 1 {
+					return usageError{fmt.Errorf("--octets %d: at least one must be sent", octets)}
+				}
+				chosen.octets = octets
+			}
 			if !mayMakeNamespaces() {
 				code, err := reexecAsRoot(cmd.Context())
 				if err == nil && code != 0 {
@@ -237,6 +245,7 @@ It needs no root where user namespaces are allowed.`,
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the result as a JSON object for programs")
 	cmd.Flags().IntVar(&count, "count", 5, "pings in each direction and IP version")
+	cmd.Flags().IntVar(&octets, "octets", 0, "size of the file that is sent over TCP (default: what suits the medium)")
 	cmd.Flags().StringVar(&emulator, "emulator", "", "for light: the folder that `make -C firmware emu` has filled (default: firmware beside this program)")
 	cmd.Flags().StringVar(&board, "board", "", "for light: \"emulated\" boards, or \"uart\", the same as `demo light-uart`")
 	cmd.Flags().BoolVar(&keep, "keep", false, "keep the folder with configurations and logs")
@@ -657,7 +666,7 @@ func (d *demo) transfer(ctx context.Context) error {
 	group.Go(func() error {
 		var conn net.Conn
 		err := inNetworkOf(from.process.pid(), func() (err error) {
-			conn, err = new(net.Dialer).DialContext(ctx, "tcp4", listener.Addr().String())
+			conn, err = (&net.Dialer{Control: withCUBIC}).DialContext(ctx, "tcp4", listener.Addr().String())
 			return err
 		})
 		if err != nil {
@@ -685,6 +694,18 @@ func (d *demo) transfer(ctx context.Context) error {
 	}
 	d.say("TCP %s → %s  done, %.0f bit/s", from.name, to.name, d.result.Transfer.BPS)
 	return nil
+}
+
+// withCUBIC lets a connection that is about to be made have Linux's usual congestion
+// control, or Reno's, which every kernel has, so that the figures do not depend on
+// what a host has set: BBR, for one, takes a link that speaks in turns for a
+// slower one.
+func withCUBIC(_, _ string, c syscall.RawConn) error {
+	return c.Control(func(fd uintptr) {
+		if unix.SetsockoptString(int(fd), unix.IPPROTO_TCP, unix.TCP_CONGESTION, "cubic") != nil {
+			_ = unix.SetsockoptString(int(fd), unix.IPPROTO_TCP, unix.TCP_CONGESTION, "reno") // at worst, it is the host's own
+		}
+	})
 }
 
 // transferBar shows progress on a terminal and is silent elsewhere.

@@ -230,7 +230,7 @@ func TestRoomAllocs(t *testing.T) {
 	for _, c := range []struct {
 		name                string
 		mcs, frames, octets int
-	}{{"block", 23, 1, 1000}, {"long symbols", 28, 30, 1000}} {
+	}{{"block", 23, 1, 1000}, {"long symbols", 28, 40, 1000}} {
 		s := newStation(t, "air", 48000)
 		b := burstOf(rand.New(rand.NewPCG(1, 1)), c.mcs, c.frames, c.octets, 20)
 		x, err := s.mod.AppendBurst(nil, b)

@@ -1,0 +1,165 @@
+package link
+
+import (
+	"math"
+	"testing"
+
+	"lightsong/phy"
+)
+
+// formed is a station whose bursts have forms, from mode 3 on: one or two frames
+// are a block, ten or more are long; and a peer that it has just heard.
+func formed(t *testing.T) (*Engine, *peer) {
+	t.Helper()
+	m := newMedium(t, testSeed)
+	n := m.add("a", func(c *Config) {
+		c.Caps.Form = func(b *phy.Burst) phy.Form {
+			switch k := len(b.Frames); {
+			case b.MCS < 3 || k == 0:
+			case k <= 2:
+				return phy.Block
+			case k >= 10:
+				return phy.Long
+			}
+			return phy.Plain
+		}
+	})
+	if !n.engine.formed || n.engine.blocks != 3 {
+		t.Fatalf("formed %v, blocks from mode %d", n.engine.formed, n.engine.blocks)
+	}
+	return n.engine, n.engine.newPeer(m.now, 7, 1)
+}
+
+// hears gives the receiver of blocks and long bursts a burst of a form: of frames
+// so many, of which lost.
+func (p *peer) hears(e *Engine, form phy.Form, frames, lost int, block, long, doppler float64) {
+	ev := &phy.Event{Kind: phy.Received}
+	ev.Burst.MCS = 4
+	for i := range frames {
+		var f []byte
+		if i >= lost {
+			f = make([]byte, 8)
+		}
+		ev.Burst.Frames = append(ev.Burst.Frames, f)
+	}
+	ev.Quality = phy.Quality{Form: form, Doppler: doppler, SNRs: [phy.Forms]float64{math.NaN(), block, long}}
+	e.hearForms(p, ev)
+}
+
+// What is wanted while the path changes, and when it is over.
+func TestFormsAndMotion(t *testing.T) {
+	nan := math.NaN()
+	for _, c := range []struct {
+		name string
+		then func(e *Engine, p *peer)
+		want bool // that blocks and long bursts are wanted
+	}{
+		{"nothing else", func(*Engine, *peer) {}, true},
+		{"a poll that sees as much", func(e *Engine, p *peer) { p.hears(e, phy.Plain, 0, 0, 21, 26, nan) }, true},
+		{"a poll that sees 10 dB less", func(e *Engine, p *peer) { p.hears(e, phy.Plain, 0, 0, 11, 16, nan) }, false},
+		{"… and one that sees as much again", func(e *Engine, p *peer) {
+			p.hears(e, phy.Plain, 0, 0, 11, 16, nan)
+			p.hears(e, phy.Plain, 0, 0, 20, 25, nan)
+		}, true},
+		{"… and data on a path that still changes", func(e *Engine, p *peer) {
+			p.hears(e, phy.Plain, 0, 0, 11, 16, nan)
+			p.hears(e, phy.Plain, 4, 0, 20, 25, 0.3)
+		}, false},
+		{"… and data of which nothing was read", func(e *Engine, p *peer) {
+			p.hears(e, phy.Plain, 0, 0, 11, 16, nan)
+			p.hears(e, phy.Plain, 4, 4, 20, 25, 0)
+		}, false},
+	} {
+		e, p := formed(t)
+		for range 3 {
+			p.hears(e, phy.Block, 2, 0, 22, 27, nan)
+		}
+		c.then(e, p)
+		for f := phy.Block; f < phy.Forms; f++ {
+			if got := e.formWish(p, f) != 0; got != c.want {
+				t.Errorf("%s: form %d is wanted: %v, want %v", c.name, f, got, c.want)
+			}
+		}
+	}
+	// A path that stays worse has more noise: what it sees is believed in the end.
+	for _, c := range []struct{ frames, bursts int }{{0, fadeBursts * fadeDoubt}, {4, fadeBursts}} {
+		e, p := formed(t)
+		for range 3 {
+			p.hears(e, phy.Block, 2, 0, 30, 35, nan)
+		}
+		for i := range c.bursts {
+			if doppler := 0.; p.forms[phy.Block].rx.snr < 29 || i > 0 && !p.forms[phy.Block].barred {
+				t.Errorf("%d frames: believed after %d bursts, want %d", c.frames, i, c.bursts)
+			} else if c.frames == 0 {
+				p.hears(e, phy.Plain, 0, 0, 14, 18, nan)
+			} else {
+				p.hears(e, phy.Plain, c.frames, 0, 14, 18, doppler)
+			}
+		}
+		if s := &p.forms[phy.Block]; s.barred || s.rx.snr != 14 {
+			t.Errorf("%d frames: after %d bursts that saw 14 dB: barred %v, %.1f dB", c.frames, c.bursts, s.barred, s.rx.snr)
+		}
+	}
+}
+
+// Which forms are used towards a peer, by what it asks for and what became of them.
+func TestFormLimits(t *testing.T) {
+	e, p := formed(t)
+	p.tx.want = 1
+	ask := func(block, long uint8) {
+		e.takeForms(p, &control{formed: true, forms: [phy.Forms]uint8{phy.Block: block, phy.Long: long}})
+	}
+	expect := func(what string, block, long int) {
+		t.Helper()
+		l, _ := e.limitsOf(p, 1)
+		if l != (limits{1, block, long}) {
+			t.Errorf("%s: limits %v, want %v", what, l, limits{1, block, long})
+		}
+	}
+	ask(3, 4)
+	expect("both are asked for", 3, 4)
+	p.garbled = true
+	expect("nothing of its last burst was read", -1, -1)
+	p.garbled = false
+	ask(0, 0)
+	if expect("the path changes", 0, 0); !e.changing(p) {
+		t.Error("no change of the path is seen")
+	}
+	if ask(3, 4); e.changing(p) {
+		t.Error("the change of the path does not end")
+	}
+	expect("it is over", 3, -1)
+	for range proofs {
+		e.outcome(p, &sentBurst{form: phy.Block, pieces: make([][]piece, 1)}, 0)
+	}
+	expect("blocks came through", 3, 4)
+	e.outcome(p, &sentBurst{form: phy.Block, pieces: make([][]piece, 2)}, 2)
+	expect("a block was lost", -1, 4)
+	e.outcome(p, &sentBurst{mode: 1, pieces: make([][]piece, 2)}, 0)
+	expect("a plain burst came through", 3, 4)
+}
+
+// The first plain burst with data tells what more of them would see; and the queue
+// is kept as long as a long burst, if those are wanted.
+func TestFormsLayOut(t *testing.T) {
+	e, p := formed(t)
+	p.tx.want, p.tx.snr = 1, 20
+	e.takeForms(p, &control{formed: true, forms: [phy.Forms]uint8{phy.Block: 4, phy.Long: noMCS}})
+	if got := e.layOut(p, 1, headOctets, 4000, e.cfg.MaxBurst); got.form != phy.Plain || got.mode != 1 {
+		t.Errorf("the first burst with more than fits: %+v, want a plain one in mode 1", got)
+	}
+	p.sounded = true
+	if got := e.layOut(p, 1, headOctets, 4000, e.cfg.MaxBurst); got.form != phy.Block || got.mode != 4 {
+		t.Errorf("the next one: %+v, want a block in mode 4", got)
+	}
+	if d := e.pace(p).target; d >= e.cfg.longBurst {
+		t.Errorf("target %v without long bursts", d)
+	}
+	e.takeForms(p, &control{formed: true, forms: [phy.Forms]uint8{phy.Block: 4, phy.Long: 4}})
+	if d := e.pace(p).target; d < e.cfg.longBurst {
+		t.Errorf("target %v, a long burst takes %v", d, e.cfg.longBurst)
+	}
+	if got := e.layOut(p, 1, headOctets, 40000, e.cfg.MaxBurst); got.form != phy.Long || got.mode != 4 {
+		t.Errorf("much waits: %+v, want a long burst in mode 4", got)
+	}
+}
