@@ -64,7 +64,7 @@ netns-long: build ## what takes minutes: the kernel's TCP and ping beside it, wi
 
 audio: ## the tests over a real sound server, in real time, with what they measured (20 min)
 	@.ci/setup audio
-	go test -tags audio -v -run 'TestSound|TestAudio' -timeout 30m ./cmd/lightsong
+	go test -tags audio -v -run 'TestSound|TestAudio' -timeout 60m ./cmd/lightsong
 
 soak: ## ten minutes on the sound server and eight simulated hours of listening: nothing grows (half an hour)
 	@.ci/setup audio

@@ -33,8 +33,9 @@ const (
 // plain.
 type special struct {
 	rx     reception
-	barred bool // none would be read here as things are
-	faded  int  // bursts in a row that said so, those that prove it counting fadeDoubt times
+	barred bool    // none would be read here as things are
+	seen   float64 // dB, what plain bursts told of it when nothing moved, smoothed; NaN before
+	faded  int     // bursts in a row that said so, those that prove it counting fadeDoubt times
 
 	want  int // index of the mode that the peer asks for; −1: it does not know
 	rest  int // bursts of other forms that must come through before the form is used again
@@ -43,7 +44,7 @@ type special struct {
 
 func newForms(m modes) (v [phy.Forms]special) {
 	for f := range v {
-		v[f] = special{rx: newReception(m), want: -1}
+		v[f] = special{rx: newReception(m), seen: math.NaN(), want: -1}
 		rx := &v[f].rx
 		rx.lossy, rx.step = true, mostStep // no leaps to where too much is lost
 		rx.margin, rx.least = formMargin(phy.Form(f)), blockLeast
@@ -115,24 +116,40 @@ func (e *Engine) hearForms(p *peer, ev *phy.Event) {
 		}
 		snr := q.SNRs[f]
 		less := snr < s.rx.snr-fadeDB
+		if form == phy.Plain {
+			// What it says of the others may be far from what they see; but not from
+			// what such bursts said before.
+			less = less && q.Doppler > 0 || snr < s.seen-fadeDB
+		}
 		switch {
 		case form == phy.Plain && !less:
 			if whole && !(q.Doppler > 0) {
 				s.barred, s.faded = false, 0
+				if math.IsNaN(s.seen) {
+					s.seen = snr
+				} else if !math.IsNaN(snr) {
+					s.seen += snrWeight * (snr - s.seen)
+				}
 			}
 		case form == phy.Plain:
 			// A burst without frames does not tell motion from noise, and one of
 			// which nothing was read may take either for the other.
 			s.barred = true
-			if s.faded++; whole && q.Doppler == 0 && len(ev.Burst.Frames) > 0 {
+			switch s.faded++; {
+			case q.Doppler > 0:
+				s.faded = 0
+			case whole && q.Doppler == 0 && len(ev.Burst.Frames) > 0:
 				s.faded += fadeDoubt - 1
 			}
 			if s.faded >= fadeBursts*fadeDoubt {
-				s.barred, s.faded, s.rx.snr = false, 0, snr
+				s.barred, s.faded, s.seen = false, 0, snr
 			}
 		case math.IsNaN(snr):
 		default:
 			s.barred = less && (form != f || !whole)
+			if s.barred && form == f {
+				p.rx.heard(snr, upper) // nor do plain ones see what they did
+			}
 			if s.faded += fadeDoubt; s.barred && s.faded < fadeBursts*fadeDoubt {
 				break
 			}

@@ -73,6 +73,7 @@ func TestFormsAndMotion(t *testing.T) {
 		e, p := formed(t)
 		for range 3 {
 			p.hears(e, phy.Block, 2, 0, 22, 27, nan)
+			p.hears(e, phy.Plain, 0, 0, 21, 26, nan)
 		}
 		c.then(e, p)
 		for f := phy.Block; f < phy.Forms; f++ {
@@ -81,24 +82,47 @@ func TestFormsAndMotion(t *testing.T) {
 			}
 		}
 	}
-	// A path that stays worse has more noise: what it sees is believed in the end.
+	// A path that stays worse has more noise: that is believed in the end, and what
+	// blocks see of it they tell themselves.
 	for _, c := range []struct{ frames, bursts int }{{0, fadeBursts * fadeDoubt}, {4, fadeBursts}} {
 		e, p := formed(t)
-		for range 3 {
-			p.hears(e, phy.Block, 2, 0, 30, 35, nan)
-		}
+		p.hears(e, phy.Block, 2, 0, 30, 35, nan)
+		p.hears(e, phy.Plain, 0, 0, 28, 32, nan)
+		s := &p.forms[phy.Block]
 		for i := range c.bursts {
-			if doppler := 0.; p.forms[phy.Block].rx.snr < 29 || i > 0 && !p.forms[phy.Block].barred {
+			if i > 0 && !s.barred {
 				t.Errorf("%d frames: believed after %d bursts, want %d", c.frames, i, c.bursts)
-			} else if c.frames == 0 {
-				p.hears(e, phy.Plain, 0, 0, 14, 18, nan)
-			} else {
-				p.hears(e, phy.Plain, c.frames, 0, 14, 18, doppler)
 			}
+			doppler := nan
+			if c.frames > 0 {
+				doppler = 0
+			}
+			p.hears(e, phy.Plain, c.frames, 0, 14, 18, doppler)
 		}
-		if s := &p.forms[phy.Block]; s.barred || s.rx.snr != 14 {
-			t.Errorf("%d frames: after %d bursts that saw 14 dB: barred %v, %.1f dB", c.frames, c.bursts, s.barred, s.rx.snr)
+		if s.barred {
+			t.Errorf("%d frames: barred after %d bursts that saw the same", c.frames, c.bursts)
 		}
+	}
+	// In a room full of echoes plain bursts see little of what blocks do, always.
+	e, p := formed(t)
+	for range 20 {
+		p.hears(e, phy.Block, 2, 0, 20, 25, nan)
+		p.hears(e, phy.Plain, 0, 0, -3, -4, nan)
+		p.hears(e, phy.Plain, 4, 0, -1, -2, 0)
+	}
+	if e.formWish(p, phy.Block) == 0 || e.formWish(p, phy.Long) == 0 {
+		t.Error("echoes are taken for motion")
+	}
+	// One that changes all the time is not believed to stay.
+	e, p = formed(t)
+	p.hears(e, phy.Block, 2, 0, 30, 35, nan)
+	p.hears(e, phy.Plain, 0, 0, 28, 32, nan)
+	for range 4 * fadeBursts {
+		p.hears(e, phy.Plain, 4, 0, 14, 18, 2)
+		p.hears(e, phy.Plain, 4, 0, 14, 18, 0)
+	}
+	if s := &p.forms[phy.Block]; !s.barred || s.rx.snr < 29 {
+		t.Errorf("motion: barred %v, %.1f dB", s.barred, s.rx.snr)
 	}
 }
 
