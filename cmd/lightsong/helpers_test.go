@@ -40,6 +40,18 @@ func waitFor(t *testing.T, what func() bool) {
 	t.Fatal("it did not happen within 60 s")
 }
 
+// patientStatus asks a daemon that is there, on a machine that may take its time,
+// until its link has answered.
+func patientStatus(t *testing.T, socket string) (s Status) {
+	t.Helper()
+	waitFor(t, func() (ok bool) {
+		var err error
+		s, err = askStatus(t.Context(), socket)
+		return err == nil && s.Link.Address != 0 // else the link had no time to answer
+	})
+	return s
+}
+
 // background runs f until the test ends and wants it to end without error.
 func background(t *testing.T, f func() error) {
 	done := make(chan error, 1)

@@ -129,10 +129,7 @@ func lossSeen(t *testing.T, d *demo, asked float64) string {
 	t.Helper()
 	var failed, received uint64
 	for _, s := range d.sides {
-		status, err := askStatus(t.Context(), s.control)
-		if err != nil {
-			t.Fatal(err)
-		}
+		status := patientStatus(t, s.control)
 		failed += status.Link.Frames.Failed
 		received += status.Link.Frames.Received
 	}
