@@ -12,7 +12,7 @@ TAGS  := $(if $(SOUND),-tags portaudio)
 CGO   := $(if $(SOUND),1,0)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-light light-figures firmware build test race fuzz bench bench-picture bench-go lint cover netns netns-long audio golden fmt clean
+.PHONY: help demo demo-light light-figures garbage firmware build test race fuzz bench bench-picture bench-go lint cover netns netns-long audio golden fmt clean
 
 help: ## this menu
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 15
@@ -30,8 +30,13 @@ demo-light: ## the same over light: two emulated boards that run the real firmwa
 
 light-figures: ## the figures of docs/light.md, in the boards' own time: minutes
 	@.ci/setup test
-	LIGHTSONG_FIGURES=all go test -tags figures -count=1 -timeout 60m -v -run LightFigures ./cmd/lightsong
+	LIGHTSONG_FIGURES=all go test -tags figures -count=1 -timeout 60m -v -run 'LightFigures|UARTFigures|UARTHand|UARTTCP' ./cmd/lightsong
 	go test -run '^$$' -bench Codes -benchtime 1x ./modem/line
+
+garbage: ## ten million messages over serial lines with a wrong octet in 100000, both ends (2 min)
+	@.ci/setup test
+	LIGHTSONG_FIGURES=1 go test -count=1 -v -run Garbage ./phy/led
+	$(MAKE) --no-print-directory -C firmware -s garbage BUILD=$(CURDIR)/bin/firmware
 
 firmware: ## build the boards' images and renew those that the program carries
 	$(MAKE) -C firmware

@@ -64,11 +64,15 @@ noise suppression, echo cancellation.
 With --wav the sounding goes into a file (--play), to be played by a telephone for
 instance, or a recording of it is measured. The sounding is the same for every
 profile; only the burst at its end is of the profile. With -c everything is as
-"lightsong up" has it.`,
+"lightsong up" has it.
+
+A configuration with [led] measures light, from one board ("--play") to another
+("--listen"): the share of wrong bits at each chip rate, by the boards alone.`,
 		Example: `  lightsong doctor                            loudspeaker to own microphone
   lightsong doctor -c a.toml                  device, rate, level and profile of a configuration
   lightsong doctor --listen                   on one machine, then
   lightsong doctor --play                     on the other
+  lightsong doctor -c led.toml --listen       light, from another board: doctor -c … --play
   lightsong doctor --picture path.svg         spectrum, impulse response, constellation
   lightsong doctor --play --wav sounding.wav
   lightsong doctor --wav recording.wav --json | jq .next`,
@@ -82,7 +86,7 @@ profile; only the burst at its end is of the profile. With -c everything is as
 		},
 	}
 	f := cmd.Flags()
-	f.StringVarP(&o.config, "config", "c", "", "configuration of `lightsong up` whose [audio] to measure")
+	f.StringVarP(&o.config, "config", "c", "", "configuration of `lightsong up` whose [audio] or [led] to measure")
 	f.StringVar(&o.profile, "profile", "air", "profile of the burst that is tried: "+strings.Join(audio.Profiles(), ", "))
 	f.StringVar(&o.sound.device, "device", "default", "sound device: "+deviceUsage)
 	f.StringVar(&o.sound.input, "input", "", "sound device to listen with, if it is another")

@@ -6,13 +6,15 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"lightsong/firmware/emu/emutest"
 )
 
 // An empty emulated board behind optiboot is flashed by the command, through
 // avrdude and the serial line, and then speaks.
 func TestFlashThroughBootLoader(t *testing.T) {
 	t.Parallel()
-	dir := needsEmulator(t)
+	dir := emutest.Folder(t)
 	if _, err := os.Stat(optiboot); err != nil {
 		t.Skip("no boot loader (Debian: arduino-core-avr)")
 	}

@@ -51,6 +51,14 @@ const lightBurst = 400 * time.Millisecond
 // chipRates are the boards' chip rates, chips/s, by number.
 var chipRates = []int{1000000, 500000, 250000, 125000, 62500, 20000}
 
+// rateSet is the configured chip rates, bit r for rate r.
+func (l *ledConfig) rateSet() (set int) {
+	for _, r := range l.Rates {
+		set |= 1 << slices.Index(chipRates, r)
+	}
+	return set
+}
+
 func (c *upConfig) usesLed() bool {
 	return c.Led.Board != "" || c.Led.MaxBaud != 0 || c.Led.Rates != nil || c.Led.Dim != nil || c.Led.Baud != 0
 }
@@ -162,9 +170,7 @@ func openBoard(ctx context.Context, c *upConfig, log *slog.Logger) (lightPHY, er
 	if c.Led.Dim != nil {
 		cfg.Dim = *c.Led.Dim
 	}
-	for _, r := range c.Led.Rates {
-		cfg.Rates |= 1 << slices.Index(chipRates, r)
-	}
+	cfg.Rates = c.Led.rateSet()
 	p, err := led.Open(ctx, cfg)
 	switch {
 	case errors.Is(err, led.ErrVersion):

@@ -5,6 +5,8 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
+	"math"
 	"os"
 	"sync"
 	"testing"
@@ -16,19 +18,12 @@ import (
 // spoilers are what light has to live with.
 var spoilers = []struct {
 	name  string
+	first func(*emu.Rig) error               // before there is a link
 	spoil func(ctx context.Context, b *beam) // runs until ctx ends
 }{
-	{name: "1e-3 of the chips wrong", spoil: chipErrors(1e-3)},
-	{name: "1e-2 of the chips wrong", spoil: chipErrors(1e-2)},
+	{name: "1e-3 of the chips wrong", first: chipErrors(1e-3)},
+	{name: "1e-2 of the chips wrong", first: chipErrors(1e-2)},
 	{name: "a hand in the beam for 100 ms each second", spoil: hand},
-}
-
-func chipErrors(share float64) func(context.Context, *beam) {
-	return func(_ context.Context, b *beam) {
-		for i := range b.hosts {
-			b.lines.Do(func(r *emu.Rig) error { return r.Glitches(i, share) })
-		}
-	}
 }
 
 func hand(ctx context.Context, b *beam) {
@@ -57,22 +52,40 @@ func figureRates() []int {
 func TestLightFigures(t *testing.T) {
 	beams := emu.Config{PPM: []float64{0, 20000}, Jitter: 50, Seed: 1}
 	for _, rates := range figureRates() {
-		clean := 0.0
-		onBeam(t, beams, rates, func(_ context.Context, b *beam) {
-			clean = b.goodput(5*time.Second, 20*time.Second)
-			b.hosts[0].send(0, 0)
-			time.Sleep(drained)
-			t.Logf("chip rates %#x: UDP one way %.1f kb/s; ping of 84 octets %v", rates, clean/1e3, b.ping(30))
+		clean := math.NaN()
+		name := "default rates"
+		if rates != 0 {
+			name = fmt.Sprintf("rates %#x", rates)
+		}
+		t.Run(name+"/clean", func(t *testing.T) {
+			onBeam(t, beams, rates, func(_ context.Context, b *beam) {
+				clean = b.goodput(5*time.Second, 20*time.Second)
+				b.hosts[0].send(0, 0)
+				time.Sleep(drained)
+				median, lost := b.pings(30)
+				t.Logf("UDP one way %.1f kb/s; ping of 84 octets %v, %d of 30 lost", clean/1e3, median, lost)
+			})
 		})
 		for _, s := range spoilers {
-			onBeam(t, beams, rates, func(ctx context.Context, b *beam) {
-				ctx, stop := context.WithCancel(ctx)
-				var group sync.WaitGroup
-				group.Go(func() { s.spoil(ctx, b) })
-				got := b.goodput(6*time.Second, 20*time.Second)
-				t.Logf("chip rates %#x, %s: %.1f kb/s, %.2f of clean", rates, s.name, got/1e3, got/clean)
-				stop()
-				group.Wait()
+			t.Run(name+"/"+s.name, func(t *testing.T) {
+				var first []func(*emu.Rig) error
+				if s.first != nil {
+					first = append(first, s.first)
+				}
+				onBeam(t, beams, rates, func(ctx context.Context, b *beam) {
+					ctx, stop := context.WithCancel(ctx)
+					var group sync.WaitGroup
+					if s.spoil != nil {
+						group.Go(func() { s.spoil(ctx, b) })
+					}
+					got := b.goodput(6*time.Second, 20*time.Second)
+					b.hosts[0].send(0, 0)
+					time.Sleep(drained)
+					median, lost := b.pings(60)
+					t.Logf("%.1f kb/s, %.2f of clean; ping %v, %d of 60 lost", got/1e3, got/clean, median, lost)
+					stop()
+					group.Wait()
+				}, first...)
 			})
 		}
 	}

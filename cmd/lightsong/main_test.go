@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"go.uber.org/goleak"
+
+	"lightsong/firmware/emu/emutest"
 )
 
 // asCommand makes this test binary behave as lightsong itself, so that tests
@@ -36,7 +38,7 @@ func TestMain(m *testing.M) {
 	}
 	os.Setenv(asCommand, "1") // for the children
 	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
-		os.RemoveAll(firmwareDir)
+		emutest.Clean()
 		for _, f := range atEnd {
 			f()
 		}

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/vishvananda/netlink"
+
+	"lightsong/firmware/emu/emutest"
 )
 
 // The hosts of these tests are network namespaces with the real daemon and a
@@ -62,7 +64,7 @@ func TestDemo(t *testing.T) {
 			octets := m.octets / 3 // all media at once, on one machine
 			args := []string{"demo", m.name, "--json", "--count", "3", "--octets", strconv.Itoa(octets)}
 			if m.light {
-				args = append(args, "--emulator", needsEmulator(t))
+				args = append(args, "--emulator", emutest.Folder(t))
 			}
 			cmd := exec.CommandContext(t.Context(), "/proc/self/exe", args...)
 			errs := new(strings.Builder)

@@ -4,10 +4,12 @@ package main
 
 import (
 	"context"
+	"net/netip"
 	"slices"
 	"testing"
 	"time"
 
+	"lightsong/link"
 	"lightsong/sims"
 )
 
@@ -28,7 +30,7 @@ func TestUARTHand(t *testing.T) {
 	c := uartLight(2000000, 1e4, 0.04)
 	c.Hands = []sims.LightHand{{StartS: 3, ForS: 0.1, EveryS: 1}}
 	onUART(t, c, 2000000, nil, func(_ context.Context, b *uartBeam) {
-		rtts := b.ping(40)
+		rtts := ping(b.hosts, 40)
 		slices.Sort(rtts)
 		t.Logf("ping with a hand for 100 ms each second: %d of 40, median %v, longest %v", len(rtts), rtts[len(rtts)/2], rtts[len(rtts)-1])
 		if len(rtts) < 40 {
@@ -37,4 +39,37 @@ func TestUARTHand(t *testing.T) {
 		got := b.goodput(false, 3*time.Second, 10*time.Second)
 		t.Logf("UDP one way with a hand: %.0f kb/s", got[1]/1e3)
 	})
+}
+
+// TCP one way beside UDP one way, both in simulated time.
+func TestUARTTCP(t *testing.T) {
+	for _, baud := range []int{2000000, 3000000} {
+		var udp float64
+		onUART(t, uartLight(baud, 1e4, 0.04), baud, nil, func(_ context.Context, b *uartBeam) {
+			udp = b.goodput(false, 2*time.Second, 6*time.Second)[1]
+		})
+		var hosts [2]*tcpHost
+		instead := func(i int, from, to netip.Addr) link.Host {
+			hosts[i] = newTCPHost(from, to)
+			return hosts[i]
+		}
+		onUART(t, uartLight(baud, 1e4, 0.04), baud, instead, func(context.Context, *uartBeam) {
+			received := func() int {
+				hosts[1].mu.Lock()
+				defer hosts[1].mu.Unlock()
+				return hosts[1].received
+			}
+			hosts[0].start()
+			time.Sleep(2 * time.Second)
+			from := received()
+			const measured = 20 * time.Second
+			time.Sleep(measured)
+			got := float64(8*(received()-from)) / measured.Seconds()
+			for _, h := range hosts {
+				h.stop()
+			}
+			t.Logf("%d Mbaud: UDP one way %.0f kb/s, TCP %.0f kb/s of payload, %.2f of it; round trip %v, %d segments repeated",
+				baud/1000000, udp/1e3, got/1e3, got/udp, hosts[0].rtt.Round(time.Millisecond), hosts[0].repeated)
+		})
+	}
 }

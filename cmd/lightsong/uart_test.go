@@ -157,7 +157,7 @@ func TestUARTLink(t *testing.T) {
 		}
 		time.Sleep(2 * time.Second)
 		// 84 octets: 2 ms of light there and back, 8 ms ahead in the adapters, USB.
-		rtts := b.ping(5)
+		rtts := ping(b.hosts, 5)
 		if slices.Sort(rtts); len(rtts) < 5 || rtts[2] > 20*time.Millisecond {
 			t.Errorf("ping: %v, want 5 with a median of at most 20 ms", rtts)
 		}
@@ -170,13 +170,13 @@ func TestUARTLink(t *testing.T) {
 	})
 }
 
-// ping sends n packets of 84 octets from a to b and returns the times of those that
-// came back, with 2 s for the last.
-func (b *uartBeam) ping(n int) []time.Duration {
-	b.hosts[1].mu.Lock()
-	b.hosts[1].echo = true
-	b.hosts[1].mu.Unlock()
-	h := b.hosts[0]
+// ping sends n packets of 84 octets from the first host to the second and returns the
+// times of those that came back, with 2 s for the last.
+func ping(hosts [2]*beamHost, n int) []time.Duration {
+	hosts[1].mu.Lock()
+	hosts[1].echo = true
+	hosts[1].mu.Unlock()
+	h := hosts[0]
 	h.mu.Lock()
 	h.rtts = nil
 	before := h.sent
@@ -193,9 +193,9 @@ func (b *uartBeam) ping(n int) []time.Duration {
 	}
 	h.send(0, 0)
 	time.Sleep(2 * time.Second)
-	b.hosts[1].mu.Lock()
-	b.hosts[1].echo = false
-	b.hosts[1].mu.Unlock()
+	hosts[1].mu.Lock()
+	hosts[1].echo = false
+	hosts[1].mu.Unlock()
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return slices.Clone(h.rtts)

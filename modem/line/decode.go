@@ -25,7 +25,7 @@ type Announcement struct {
 	MCS        modem.MCS
 	Rate       int // of chips
 	Tag        uint8
-	Segment    int
+	Segment    int // −1: the copy ahead of the first
 	RestMicros int // from the first chip of this light frame to the last of the burst
 }
 
@@ -44,6 +44,7 @@ type Decoder struct {
 	head    *fec.Polar
 	control ldpc
 	frame   ldpc
+	copied  ldpc // of frames in copies
 	align   aligner
 	llr     []modem.LLR
 	bits    []byte
@@ -56,6 +57,7 @@ type Decoder struct {
 	store    []byte
 	block    []byte
 	ratio    []float64 // of each segment heard: what the receiver can see to be wrong
+	ahead    float64   // likewise of the copy, NaN without
 	sorted   []float64
 	quality  modem.Quality
 	ppm      float64
@@ -77,7 +79,12 @@ func (d *Decoder) Peek(body []byte) (a Announcement, ok bool) {
 	if !ok {
 		return a, false
 	}
-	return Announcement{MCS: h.mcs, Rate: p.scheme.rate, Tag: h.tag, Segment: h.segment, RestMicros: p.rest(h.segment)}, true
+	a = Announcement{MCS: h.mcs, Rate: p.scheme.rate, Tag: h.tag, Segment: h.segment, RestMicros: p.rest(max(0, h.segment))}
+	if h.segment == copySegment {
+		a.Rate = copyScheme.rate
+		a.RestMicros += p.copyTime()
+	}
+	return a, true
 }
 
 func (d *Decoder) readHead(h *header) (plan, bool) {
@@ -122,7 +129,11 @@ func (d *Decoder) Push(heard *Heard, emit func(modem.Event)) {
 
 	var h header
 	pl, ok := d.readHead(&h)
-	ok = ok && pl.scheme.rate == heard.Rate && pl.content(h.segment) == n
+	sent := pl
+	if ok && h.segment == copySegment {
+		sent, ok = pl.copy()
+	}
+	ok = ok && sent.scheme.rate == heard.Rate && sent.content(h.segment) == n
 	if !ok {
 		// Its header is lost. It may still be the next segment of the burst under way.
 		if !d.open || d.header.segment+1 >= d.plan.segments || d.plan.scheme.rate != heard.Rate || d.plan.content(d.header.segment+1) != n {
@@ -131,10 +142,11 @@ func (d *Decoder) Push(heard *Heard, emit func(modem.Event)) {
 		}
 		h, pl = d.header, d.plan
 		h.segment++
+		sent = pl
 	}
 	d.enter(h, pl, emit)
 	d.measure(heard, ratio)
-	d.segment(h.segment)
+	d.segment(&sent, h.segment)
 	if h.segment == d.plan.segments-1 {
 		d.Flush(emit)
 	}
@@ -178,13 +190,18 @@ func (d *Decoder) begin(h header, p plan) {
 		d.store = make([]byte, 0, need)
 	}
 	d.store, d.ratio = d.store[:0], d.ratio[:0]
+	d.ahead = math.NaN()
 	d.quality, d.ppm, d.ppmCount = unknownQuality, 0, 0
 	d.header = h
 }
 
 // measure takes a segment into account for the burst's quality.
 func (d *Decoder) measure(heard *Heard, ratio float64) {
-	d.ratio = append(d.ratio, ratio)
+	if d.header.segment == copySegment {
+		d.ahead = ratio
+	} else {
+		d.ratio = append(d.ratio, ratio)
+	}
 	if !math.IsNaN(heard.PPM) {
 		d.ppm += heard.PPM
 		d.ppmCount++
@@ -195,25 +212,34 @@ func (d *Decoder) measure(heard *Heard, ratio float64) {
 }
 
 // finishQuality judges by the segment in the middle: a hand in the beam spoils some of
-// them whole and says nothing about the light that got through.
+// them whole and says nothing about the light that got through. What a copy has
+// shown of the highest chip rate needs no conclusion from a slower one.
 func (d *Decoder) finishQuality() {
 	d.sorted = append(d.sorted[:0], d.ratio...)
 	slices.Sort(d.sorted)
+	rate := d.plan.scheme.rate
+	if !math.IsNaN(d.ahead) {
+		d.sorted, rate = append(d.sorted[:0], d.ahead), copyScheme.rate
+	}
 	switch {
 	case len(d.sorted) == 0: // only its header was heard
 	case d.sorted[len(d.sorted)/2] == 0:
 		d.quality.SNR = perfectSNR
 	default:
-		d.quality.SNR = d.plan.form.snr(d.plan.scheme.rate, d.sorted[len(d.sorted)/2])
+		d.quality.SNR = d.plan.form.snr(rate, d.sorted[len(d.sorted)/2])
 	}
 	if d.ppmCount > 0 {
 		d.quality.PPM = d.ppm / float64(d.ppmCount)
 	}
 }
 
-// segment decodes what the LLRs of a segment hold.
-func (d *Decoder) segment(i int) {
-	p := &d.plan
+// segment decodes what the LLRs of a segment hold, as far as it is not known from
+// the copy; p is how it was sent.
+func (d *Decoder) segment(p *plan, i int) {
+	code := &d.frame
+	if i == copySegment {
+		code = &d.copied
+	}
 	at := 8 * headOctets
 	if p.hasControl(i) {
 		n := 8 * p.codedControl
@@ -229,12 +255,15 @@ func (d *Decoder) segment(i int) {
 	for f := from; f < to; f++ {
 		llr := d.llr[at : at+8*p.coded]
 		at += len(llr)
+		if d.burst.Frames[f] != nil {
+			continue
+		}
 		var frame []byte
 		var ok bool
 		if p.scheme.num == p.scheme.den {
 			frame, ok = d.bare(llr, p.octets)
 		} else {
-			frame, ok = d.decode(&d.frame, llr, p.octets, p.coded)
+			frame, ok = d.decode(code, llr, p.octets, p.coded)
 		}
 		if ok {
 			start := len(d.store)

@@ -17,11 +17,16 @@ type Body struct {
 // Encoder turns bursts into bodies. Its zero value is ready. One caller uses it
 // at a time; after the first bursts it allocates nothing.
 type Encoder struct {
+	// Copies tells that the highest chip rate may be used: short bursts at slow ones
+	// are then sent at that one too, ahead.
+	Copies bool
+
 	form    *form // nil: boards with a comparator
 	tag     uint8
 	head    *fec.Polar
 	control ldpc
 	frame   ldpc
+	copied  ldpc // of frames in copies
 
 	bodies  []Body
 	store   []byte
@@ -33,11 +38,14 @@ type Encoder struct {
 
 // Micros is the exact time of a burst on the light, from its first chip to its
 // last, in µs of the board's clock; 0 for a burst that cannot be sent. Only the
-// lengths in b matter.
-func Micros(b *modem.Burst) int {
+// lengths in b matter. copies is the Encoder's Copies.
+func Micros(b *modem.Burst, copies bool) int {
 	p, err := boards.planOf(b)
 	if err != nil {
 		return 0
+	}
+	if copies {
+		return p.copyTime() + p.total()
 	}
 	return p.total()
 }
@@ -69,7 +77,12 @@ func (e *Encoder) Encode(b *modem.Burst) ([]Body, error) {
 	if err != nil {
 		return nil, err
 	}
+	q, copied := p.copy()
+	copied = copied && e.Copies
 	total := 0
+	if copied {
+		total = bodyOctets(q.content(0))
+	}
 	for i := range p.segments {
 		total += bodyOctets(p.content(i))
 	}
@@ -77,13 +90,27 @@ func (e *Encoder) Encode(b *modem.Burst) ([]Body, error) {
 		e.store = make([]byte, 0, total)
 	}
 	e.store, e.bodies = e.store[:0], e.bodies[:0]
+	if copied {
+		if q.frames > 0 {
+			if err := e.copied.set(q.octets+checkOctets, q.coded); err != nil {
+				return nil, fmt.Errorf("%w: %w", modem.ErrBurst, err)
+			}
+		}
+		e.segment(b, &q, &h, copySegment)
+		e.appendBody(&q)
+	}
 	for i := range p.segments {
 		e.segment(b, &p, &h, i)
-		start := len(e.store)
-		e.store = appendBody(e.store, e.content)
-		e.bodies = append(e.bodies, Body{Rate: p.scheme.rate, Octets: e.store[start:]})
+		e.appendBody(&p)
 	}
 	return e.bodies, nil
+}
+
+// appendBody adds the body of the content at hand.
+func (e *Encoder) appendBody(p *plan) {
+	start := len(e.store)
+	e.store = appendBody(e.store, e.content)
+	e.bodies = append(e.bodies, Body{Rate: p.scheme.rate, Octets: e.store[start:]})
 }
 
 // begin plans a burst and makes its codes ready.
@@ -110,7 +137,10 @@ func (e *Encoder) begin(f *form, b *modem.Burst) (p plan, h header, err error) {
 
 // segment makes the content of segment i, not yet whitened.
 func (e *Encoder) segment(b *modem.Burst, p *plan, h *header, i int) {
-	h.segment = i
+	frame := &e.frame
+	if h.segment = i; i == copySegment {
+		h.segment, frame = p.segments, &e.copied
+	}
 	e.content = e.appendHead(e.content[:0], h)
 	if p.hasControl(i) {
 		e.content = e.appendCoded(e.content, &e.control, b.Control)
@@ -120,7 +150,7 @@ func (e *Encoder) segment(b *modem.Burst, p *plan, h *header, i int) {
 		if p.scheme.num == p.scheme.den {
 			e.content = appendChecked(e.content, f)
 		} else {
-			e.content = e.appendCoded(e.content, &e.frame, f)
+			e.content = e.appendCoded(e.content, frame, f)
 		}
 	}
 }

@@ -13,8 +13,8 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the golden files")
 
-// The octets that docs/wire-light.md describes, for three small bursts of a fresh
-// sender.
+// The octets that docs/wire-light.md describes, for small bursts of a fresh
+// sender that may use the highest chip rate.
 func TestGoldenBodies(t *testing.T) {
 	const file = "testdata/bodies.txt"
 	frame := func(n int) []byte {
@@ -29,8 +29,9 @@ func TestGoldenBodies(t *testing.T) {
 		{MCS: 10, Control: []byte("control")},
 		{MCS: 10, Control: []byte("control"), Frames: [][]byte{frame(20), frame(20)}},
 		{MCS: 8, Frames: [][]byte{frame(40)}},
+		{MCS: 2, Control: []byte("control"), Frames: [][]byte{frame(20)}},
 	} {
-		bodies, err := new(Encoder).Encode(b)
+		bodies, err := (&Encoder{Copies: true}).Encode(b)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -9,9 +9,9 @@ import (
 type header struct {
 	mcs     modem.MCS
 	frames  int
-	octets  int // of a frame, 0 without frames
-	control int // octets
-	segment int
+	octets  int   // of a frame, 0 without frames
+	control int   // octets
+	segment int   // copySegment for a copy
 	tag     uint8 // 6 bits, counts the sender's bursts
 }
 
@@ -64,6 +64,11 @@ func (h *header) parse(f *form, bits []byte) (plan, bool) {
 		return plan{}, false
 	}
 	p, err := f.layOut(h.mcs, h.frames, h.octets, h.control)
+	if err == nil && h.segment == p.segments {
+		if _, ok := p.copy(); ok {
+			h.segment = copySegment
+		}
+	}
 	return p, err == nil && h.segment < p.segments
 }
 

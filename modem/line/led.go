@@ -100,6 +100,10 @@ func ledBER(rate int, noise float64) float64 {
 	return 0.75 * 0.5 * math.Erfc(1/(6*math.Sqrt(2*(1+ledInterpolated))*noise))
 }
 
+// LEDSNR is the signal-to-noise ratio, on the scale of Mode.SNRdB and Quality.SNR of such
+// stations, at which bits of a rate are wrong with probability p.
+func LEDSNR(rate int, p float64) float64 { return oneLED.snr(rate, ledNoiseFor(rate, p)) }
+
 // ledNoiseFor is ledBER the other way round.
 func ledNoiseFor(rate int, ber float64) float64 {
 	if rate == ledPairs {

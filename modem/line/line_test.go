@@ -140,7 +140,7 @@ func TestBurstsComeWhole(t *testing.T) {
 				}
 				micros += ChipMicros(x.Rate) * (OverheadChips + chipsPerOctet*len(x.Octets))
 			}
-			if got := Micros(b); got != micros {
+			if got := Micros(b, false); got != micros {
 				t.Errorf("MCS %d, %v: %d µs, the bodies take %d", m.MCS, shape, got, micros)
 			}
 		}
@@ -167,8 +167,8 @@ func TestWhatCannotBeSent(t *testing.T) {
 		{"too many frames", modem.Burst{MCS: 3, Frames: octets(make([]int, 256)...)}},
 		{"too long a control block", modem.Burst{Control: make([]byte, 64)}},
 	} {
-		if _, err := new(Encoder).Encode(&tt.b); !errors.Is(err, modem.ErrBurst) || Micros(&tt.b) != 0 {
-			t.Errorf("%s: error %v, %d µs", tt.why, err, Micros(&tt.b))
+		if _, err := new(Encoder).Encode(&tt.b); !errors.Is(err, modem.ErrBurst) || Micros(&tt.b, true) != 0 {
+			t.Errorf("%s: error %v, %d µs", tt.why, err, Micros(&tt.b, true))
 		}
 	}
 }

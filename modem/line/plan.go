@@ -26,6 +26,7 @@ type form struct {
 	capacity func(rate int) int          // octets of content that a segment holds
 	duration func(rate, content int) int // of a segment: µs for boards, characters for U6
 	pause    int                         // between two segments, likewise
+	copied   int                         // the lowest chip rate from which on copies go ahead; 0: none do
 	// snr is the signal-to-noise ratio, dB, for the share of what the receiver can see
 	// to be wrong: bits whose halves are alike, characters that are none of U6.
 	snr func(rate int, ratio float64) float64
@@ -33,7 +34,7 @@ type form struct {
 
 // boards is the form of light frames that boards send.
 var boards = &form{
-	profile: "led", schemes: schemes[:], capacity: capacity, pause: PauseMicros,
+	profile: "led", schemes: schemes[:], capacity: capacity, pause: PauseMicros, copied: 3,
 	duration: func(rate, content int) int {
 		return dividers[rate] * (OverheadChips + chipsPerOctet*bodyOctets(content))
 	},
@@ -105,9 +106,42 @@ func (f *form) layOut(mcs modem.MCS, frames, octets, control int) (plan, error) 
 	return p, nil
 }
 
-// span is the range of frames in a segment.
+// copySegment is the number of a copy among the segments of its plan: it goes ahead
+// of the first. In a header it is the number behind the last one.
+const copySegment = -1
+
+// copyScheme is how copies are sent, whatever the burst's mode.
+var copyScheme = scheme{rate: 0, num: 1, den: 2}
+
+// copy is the plan of the copy that goes ahead of a short burst at a slow chip
+// rate; ok is false where there is none. Slow chips stand jitter and weak light, but
+// start with runs of darkness and light so long that a comparator's stray pulses
+// fall into most of them. Fast ones with a strong code stand those, and cost
+// at most a fifth of the slow burst's time.
+func (p *plan) copy() (q plan, ok bool) {
+	if p.form.copied == 0 || p.scheme.rate < p.form.copied || p.segments != 1 {
+		return q, false
+	}
+	q = *p
+	q.scheme = &copyScheme
+	if q.frames > 0 {
+		q.coded = copyScheme.codedOctets(q.octets)
+	}
+	return q, q.content(0) <= q.form.capacity(copyScheme.rate)
+}
+
+// copyTime is how long copy and the pause behind it take.
+func (p *plan) copyTime() int {
+	q, ok := p.copy()
+	if !ok {
+		return 0
+	}
+	return q.duration(0) + p.form.pause
+}
+
+// span is the range of frames in a segment; all are in a copy.
 func (p *plan) span(segment int) (from, to int) {
-	if segment == 0 {
+	if segment <= 0 {
 		return 0, p.first
 	}
 	from = min(p.frames, p.first+(segment-1)*p.each)
@@ -119,7 +153,7 @@ func (p *plan) span(segment int) (from, to int) {
 
 // hasControl tells whether a segment carries the control block.
 func (p *plan) hasControl(segment int) bool {
-	return p.control > 0 && (segment == 0 || p.repeated && segment == p.segments-1)
+	return p.control > 0 && (segment <= 0 || p.repeated && segment == p.segments-1)
 }
 
 // content is the number of octets in a segment before markers.
@@ -138,7 +172,7 @@ func (p *plan) duration(segment int) int {
 }
 
 // rest is the time from the beginning of a segment to the end of the burst, in the
-// form's unit.
+// form's unit. That of a copy is copyTime more than that of the first.
 func (p *plan) rest(segment int) int {
 	last := p.segments - 1
 	total := p.duration(last) + (last-segment)*p.form.pause
@@ -152,5 +186,5 @@ func (p *plan) rest(segment int) int {
 	return total
 }
 
-// total is the time of the burst.
+// total is the time of the burst without a copy.
 func (p *plan) total() int { return p.rest(0) }

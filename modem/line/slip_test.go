@@ -179,7 +179,7 @@ func TestPeek(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	rest := Micros(b)
+	rest := Micros(b, false)
 	for i, x := range bodies {
 		head := bytes.Clone(x.Octets[:24])
 		spoil(rnd, head, 0.02)
@@ -211,7 +211,7 @@ func TestNoise(t *testing.T) {
 // shape of a burst.
 func FuzzDecoder(f *testing.F) {
 	rnd := rand.New(rand.NewPCG(11, 11))
-	enc := new(Encoder)
+	enc := &Encoder{Copies: true}
 	for _, mcs := range []modem.MCS{0, 5, 10} {
 		bodies, err := enc.Encode(burstOf(rnd, mcs, 4, 60, 22))
 		if err != nil {

@@ -180,7 +180,7 @@ func (d *U6Decoder) finish() {
 	}
 	d.dec.llr = d.llrs(d.dec.llr[:0], d.index, n, u6ErrorsByWrong*ratio)
 	d.dec.ratio = append(d.dec.ratio, ratio)
-	d.dec.segment(segment)
+	d.dec.segment(&d.dec.plan, segment)
 	if segment == p.segments-1 {
 		d.dec.Flush(d.wrapped)
 	}

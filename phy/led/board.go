@@ -51,7 +51,7 @@ type connection struct {
 	reason error
 
 	heard   atomic.Int64 // UnixNano of the last octet
-	answers chan []byte  // INFO, BAUD, ACK, ERROR
+	answers chan []byte  // INFO, BAUD, ACK, ECHO, PRBS, ERROR
 	done    chan txDone
 	parser  parser
 	sink    sink
@@ -104,6 +104,15 @@ func (c *connection) fail(err error) {
 		close(c.dead)
 		_ = c.port.Close() // it is lost already
 	})
+}
+
+func (c *connection) isDead() bool {
+	select {
+	case <-c.dead:
+		return true
+	default:
+		return false
+	}
 }
 
 // end closes the connection and waits for the reader.
@@ -233,7 +242,7 @@ func (c *connection) gotMessage(m []byte) {
 		c.creditCame()
 	case m[0] == msgSenseTold && len(m) >= 2:
 		c.sink.carrier(m[1] != 0)
-	case m[0] == msgInfo || m[0] == msgBaudTold || m[0] == msgAck || m[0] == msgError:
+	case m[0] == msgInfo || m[0] == msgBaudTold || m[0] == msgAck || m[0] == msgEchoTold || m[0] == msgPRBSTold || m[0] == msgError:
 		select {
 		case c.answers <- append([]byte(nil), m...):
 		default: // nobody asked
@@ -250,13 +259,17 @@ func (c *connection) report(d txDone) {
 
 // ask says something and waits for an answer of a kind.
 func (c *connection) ask(ctx context.Context, kind byte, content ...byte) ([]byte, error) {
+	return c.askWithin(ctx, answerWait, kind, content...)
+}
+
+func (c *connection) askWithin(ctx context.Context, wait time.Duration, kind byte, content ...byte) ([]byte, error) {
 	for len(c.answers) > 0 {
 		<-c.answers
 	}
 	if err := c.say(content...); err != nil {
 		return nil, err
 	}
-	timer := time.NewTimer(answerWait)
+	timer := time.NewTimer(wait)
 	defer timer.Stop()
 	for {
 		select {

@@ -11,12 +11,16 @@ const (
 	msgBaud       = 0x02
 	msgConfig     = 0x03
 	msgTX         = 0x04
+	msgEcho       = 0x06
+	msgPRBS       = 0x07
 	msgCredit     = 0x09
 	msgReset      = 0x0A
 	msgInfo       = 0x81
 	msgBaudTold   = 0x82
 	msgAck        = 0x83
 	msgTXDone     = 0x84
+	msgEchoTold   = 0x86
+	msgPRBSTold   = 0x87
 	msgSenseTold  = 0x88
 	msgCreditTold = 0x89
 	msgRX         = 0x90

@@ -176,7 +176,7 @@ func Open(ctx context.Context, cfg Config) (*PHY, error) {
 	if err != nil {
 		return nil, err
 	}
-	p.enc, p.dec = new(line.Encoder), new(line.Decoder)
+	p.enc, p.dec = &line.Encoder{Copies: p.copies()}, new(line.Decoder)
 	modes, rateOf := line.Modes(), line.RateOf
 	if p.oneLED {
 		p.enc, p.dec = line.NewLEDEncoder(), line.NewLEDDecoder()
@@ -312,12 +312,15 @@ func (p *PHY) Caps() phy.Caps {
 	return phy.Caps{Modes: p.modes, Turnaround: turn, MaxFrames: modem.MaxFrames, MaxControl: modem.MaxControlOctets}
 }
 
+// copies tells whether short bursts at slow chip rates are sent at the highest too.
+func (p *PHY) copies() bool { return p.rates&1 != 0 }
+
 // Airtime implements phy.PHY.
 func (p *PHY) Airtime(b *phy.Burst) time.Duration {
 	if p.oneLED {
 		return time.Duration(line.LEDMicros(b)) * time.Microsecond
 	}
-	return time.Duration(line.Micros(b)) * time.Microsecond
+	return time.Duration(line.Micros(b, p.copies())) * time.Microsecond
 }
 
 // Close implements phy.PHY.
