@@ -30,7 +30,7 @@ demo-light: ## the same over light: two emulated boards that run the real firmwa
 
 light-figures: ## the figures of docs/light.md, in the boards' own time: minutes
 	@.ci/setup test
-	LIGHTSONG_FIGURES=all go test -tags figures -count=1 -timeout 60m -v -run 'LightFigures|UARTFigures|UARTHand|UARTTCP' ./cmd/lightsong
+	LIGHTSONG_FIGURES=all go test -tags figures -count=1 -timeout 60m -v -run 'LightFigures|UARTFigures|UARTHand|UARTTCP|OneLED' ./cmd/lightsong
 	go test -run '^$$' -bench Codes -benchtime 1x ./modem/line
 
 garbage: ## ten million messages over serial lines with a wrong octet in 100000, both ends (2 min)

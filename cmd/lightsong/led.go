@@ -48,6 +48,10 @@ type lightPHY interface {
 // get their turn.
 const lightBurst = 400 * time.Millisecond
 
+// oneLEDBurst is likewise for boards whose one LED both sends and hears: a light
+// frame of theirs takes a second.
+const oneLEDBurst = 4 * time.Second
+
 // chipRates are the boards' chip rates, chips/s, by number.
 var chipRates = []int{1000000, 500000, 250000, 125000, 62500, 20000}
 
@@ -112,6 +116,9 @@ func carryLight(ctx context.Context, c *upConfig, host link.Host, state *carryin
 	defer context.AfterFunc(ctx, func() { p.Close() })()
 	cfg := c.link()
 	cfg.Caps, cfg.Airtime = p.Caps(), p.Airtime
+	if b, ok := p.(*led.PHY); ok && b.Info().OneLED() && c.Link.MaxBurstS == 0 {
+		cfg.MaxBurst = oneLEDBurst
+	}
 	engine, err := link.New(cfg, time.Now())
 	if err != nil {
 		return err

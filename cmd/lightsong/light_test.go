@@ -128,44 +128,51 @@ func (h *beamHost) poke() {
 	}
 }
 
-// beam is two stations with emulated boards, real firmware, PHY and link, all on
-// the emulator's clock: one USB frame a millisecond, what hosts compute costs no
-// time.
+// beam is stations with emulated boards, real firmware, PHY and link, all on the
+// emulator's clock: one USB frame a millisecond, what hosts compute costs no time.
+// Each host sends to the next one.
 type beam struct {
 	lines *emu.Lines
-	hosts [2]*beamHost
-	phys  [2]*led.PHY
-	run   [2]*link.Runner
+	hosts []*beamHost
+	phys  []*led.PHY
+	run   []*link.Runner
 }
 
 // onBeam runs f in simulated time after the link is up. What spoils the light
-// does so from the start.
+// does so from the start. With c.LED the boards hear with the LED that sends.
 func onBeam(t *testing.T, c emu.Config, rates int, f func(ctx context.Context, b *beam), spoil ...func(*emu.Rig) error) {
 	t.Helper()
-	emutest.Bubble(t, emutest.Start(t, c), func(ctx context.Context, lines *emu.Lines) {
+	maxBurst := lightBurst
+	if c.LED != nil {
+		maxBurst = oneLEDBurst
+	}
+	r := emutest.Start(t, c)
+	n := len(r.Hosts)
+	address := func(i int) netip.Addr { return netip.AddrFrom4([4]byte{10, 73, 0, byte(1 + i%n)}) }
+	emutest.Bubble(t, r, func(ctx context.Context, lines *emu.Lines) {
 		ctx, cancel := context.WithCancel(ctx)
 		var group errgroup.Group
 		for _, s := range spoil {
 			lines.Do(s)
 		}
 		b := &beam{lines: lines}
-		addrs := [2]netip.Addr{netip.MustParseAddr("10.73.0.1"), netip.MustParseAddr("10.73.0.2")}
-		for i, name := range []string{"a", "b"} {
+		for i := range n {
 			p, err := led.Open(ctx, led.Config{Dial: func(context.Context) (led.Port, error) { return lines.Open(i), nil }, Dim: 2, Rates: rates})
 			if err != nil {
 				t.Fatal(err)
 			}
 			cfg := link.Config{
-				Name: name, Seed: c.Seed + uint64(i), Epoch: uint16(i), MTU: 1400,
-				Prefixes: []netip.Prefix{netip.PrefixFrom(addrs[i], 24)}, Caps: p.Caps(), Airtime: p.Airtime, MaxBurst: lightBurst,
+				Name: string(rune('a' + i)), Seed: c.Seed + uint64(i), Epoch: uint16(i), MTU: 1400,
+				Prefixes: []netip.Prefix{netip.PrefixFrom(address(i), 24)}, Caps: p.Caps(), Airtime: p.Airtime, MaxBurst: maxBurst,
 			}
 			e, err := link.New(cfg, time.Now())
 			if err != nil {
 				t.Fatal(err)
 			}
-			h := newBeamHost(addrs[i], addrs[1-i])
-			b.hosts[i], b.phys[i], b.run[i] = h, p, link.NewRunner(e, p, h, nil)
-			group.Go(func() error { return b.run[i].Run(ctx) })
+			h := newBeamHost(address(i), address(i+1))
+			runner := link.NewRunner(e, p, h, nil)
+			b.hosts, b.phys, b.run = append(b.hosts, h), append(b.phys, p), append(b.run, runner)
+			group.Go(func() error { return runner.Run(ctx) })
 		}
 		up := func() bool {
 			for _, h := range b.hosts {
@@ -273,7 +280,7 @@ const drained = 4 * time.Second
 // pings is ping for a beam: the median time there and back, and how many did not come
 // back.
 func (b *beam) pings(n int) (median time.Duration, lost int) {
-	rtts := ping(b.hosts, n)
+	rtts := ping(b.hosts[0], b.hosts[1], n)
 	if len(rtts) == 0 {
 		return time.Hour, n
 	}

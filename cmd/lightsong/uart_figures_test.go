@@ -30,7 +30,7 @@ func TestUARTHand(t *testing.T) {
 	c := uartLight(2000000, 1e4, 0.04)
 	c.Hands = []sims.LightHand{{StartS: 3, ForS: 0.1, EveryS: 1}}
 	onUART(t, c, 2000000, nil, func(_ context.Context, b *uartBeam) {
-		rtts := ping(b.hosts, 40)
+		rtts := ping(b.hosts[0], b.hosts[1], 40)
 		slices.Sort(rtts)
 		t.Logf("ping with a hand for 100 ms each second: %d of 40, median %v, longest %v", len(rtts), rtts[len(rtts)/2], rtts[len(rtts)-1])
 		if len(rtts) < 40 {

@@ -157,7 +157,7 @@ func TestUARTLink(t *testing.T) {
 		}
 		time.Sleep(2 * time.Second)
 		// 84 octets: 2 ms of light there and back, 8 ms ahead in the adapters, USB.
-		rtts := ping(b.hosts, 5)
+		rtts := ping(b.hosts[0], b.hosts[1], 5)
 		if slices.Sort(rtts); len(rtts) < 5 || rtts[2] > 20*time.Millisecond {
 			t.Errorf("ping: %v, want 5 with a median of at most 20 ms", rtts)
 		}
@@ -170,33 +170,32 @@ func TestUARTLink(t *testing.T) {
 	})
 }
 
-// ping sends n packets of 84 octets from the first host to the second and returns the
+// ping sends n packets of 84 octets from one host to another and returns the
 // times of those that came back, with 2 s for the last.
-func ping(hosts [2]*beamHost, n int) []time.Duration {
-	hosts[1].mu.Lock()
-	hosts[1].echo = true
-	hosts[1].mu.Unlock()
-	h := hosts[0]
-	h.mu.Lock()
-	h.rtts = nil
-	before := h.sent
-	h.mu.Unlock()
-	h.send(84, 171*time.Millisecond)
+func ping(from, to *beamHost, n int) []time.Duration {
+	to.mu.Lock()
+	to.echo = true
+	to.mu.Unlock()
+	from.mu.Lock()
+	from.rtts = nil
+	before := from.sent
+	from.mu.Unlock()
+	from.send(84, 171*time.Millisecond)
 	for {
 		time.Sleep(time.Millisecond)
-		h.mu.Lock()
-		sent := int(h.sent - before)
-		h.mu.Unlock()
+		from.mu.Lock()
+		sent := int(from.sent - before)
+		from.mu.Unlock()
 		if sent >= n {
 			break
 		}
 	}
-	h.send(0, 0)
+	from.send(0, 0)
 	time.Sleep(2 * time.Second)
-	hosts[1].mu.Lock()
-	hosts[1].echo = false
-	hosts[1].mu.Unlock()
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return slices.Clone(h.rtts)
+	to.mu.Lock()
+	to.echo = false
+	to.mu.Unlock()
+	from.mu.Lock()
+	defer from.mu.Unlock()
+	return slices.Clone(from.rtts)
 }

@@ -67,7 +67,7 @@ func TestLEDModesReachTheirThreshold(t *testing.T) {
 		rnd := rand.New(rand.NewPCG(seed, uint64(m.MCS)))
 		for _, tt := range []struct{ above, least, most float64 }{{0.5, 0.9, 1}, {-3, 0, 0.5}} {
 			e, d := NewLEDEncoder(), NewLEDDecoder()
-			noise := math.Pow(10, -(m.SNRdB+tt.above)/20)
+			noise := math.Pow(10, -(m.SNRdB/ledScale+tt.above)/20)
 			came, sent, snr := 0, 0, 0.0
 			for range bursts {
 				b := modem.Burst{MCS: m.MCS, Control: make([]byte, 22)}
@@ -92,7 +92,7 @@ func TestLEDModesReachTheirThreshold(t *testing.T) {
 				if got == nil {
 					continue
 				}
-				snr += q.SNR / bursts
+				snr += q.SNR / ledScale / bursts
 				for i, f := range got.Frames {
 					if f == nil {
 						continue
@@ -104,13 +104,13 @@ func TestLEDModesReachTheirThreshold(t *testing.T) {
 				}
 			}
 			share := float64(came) / float64(sent)
-			t.Logf("%s: %.1f dB, told %.1f: %.2f of frames", m.Description, m.SNRdB+tt.above, snr, share)
+			t.Logf("%s: %.1f dB, told %.1f: %.2f of frames", m.Description, m.SNRdB/ledScale+tt.above, snr, share)
 			if share < tt.least || share > tt.most {
-				t.Errorf("seed %d MCS %d at %.1f dB: %.2f of the frames, want %g to %g", seed, m.MCS, m.SNRdB+tt.above, share, tt.least, tt.most)
+				t.Errorf("seed %d MCS %d at %.1f dB: %.2f of the frames, want %g to %g", seed, m.MCS, m.SNRdB/ledScale+tt.above, share, tt.least, tt.most)
 			}
 			// Where symbols are decided wrong what they differ by is too small: told is up to 2 dB more.
-			if tt.above > 0 && (snr < m.SNRdB+tt.above-0.7 || snr > m.SNRdB+tt.above+2) {
-				t.Errorf("seed %d MCS %d: told %.1f dB, is %.1f", seed, m.MCS, snr, m.SNRdB+tt.above)
+			if tt.above > 0 && (snr < m.SNRdB/ledScale+tt.above-0.7 || snr > m.SNRdB/ledScale+tt.above+2) {
+				t.Errorf("seed %d MCS %d: told %.1f dB, is %.1f", seed, m.MCS, snr, m.SNRdB/ledScale+tt.above)
 			}
 		}
 	}

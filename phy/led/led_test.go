@@ -18,11 +18,11 @@ func TestOneLED(t *testing.T) {
 		name  string
 		light emu.LED
 		most  phy.MCS // the fastest mode that the light carries
-		least float64 // dB
+		least float64 // half dB
 		top   float64
 	}{
-		{"strong light", emu.LED{Noise: 0.01}, 5, 26, 33},
-		{"weak light", emu.LED{Bright: 105 * time.Microsecond, Noise: 0.01}, 2, 12, 19},
+		{"strong light", emu.LED{Noise: 0.01}, 5, 52, 63},
+		{"weak light", emu.LED{Bright: 105 * time.Microsecond, Noise: 0.01}, 2, 24, 38},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			const seed = 6

@@ -52,8 +52,9 @@
 #include <simavr/sim_interrupts.h>
 #include <simavr/sim_io.h>
 
-enum { MAX_BOARDS = 16, STEP = 16, RX_VECTOR = 18, UDRE_VECTOR = 19, FLIGHT_NS = 2500, GLITCH_NS = 1000, PENDING = 64 };
+enum { MAX_BOARDS = 16, STEP = 16, RX_VECTOR = 18, UDRE_VECTOR = 19, FLIGHT_NS = 2500, GLITCH_NS = 1000, PENDING = 64, LATE_NS = 20000000 };
 enum { UCSR0A = 0xC0, UCSR0B = 0xC1, UBRR0L = 0xC4, UBRR0H = 0xC5, UDR0 = 0xC6 };
+enum { TCCR2A = 0xB0, COM2A = 0xC0 };
 enum { RXC = 0x80, TXC = 0x40, UDRE = 0x20, FE = 0x10, DOR = 0x08, U2X = 0x02, RXCIE = 0x80, UDRIE = 0x20 };
 
 /* The slicer: a comparator against the light's own mean over 50 µs, with hysteresis. */
@@ -92,7 +93,8 @@ struct board {
 	/* light */
 	uint8_t pins;
 	bool pins_changed;
-	double pins_at, level, level_since, level_sum, level_started;
+	double pins_at, level;
+	double eye, eye_since, eye_sum, eye_started; /* the level that is told: blinking at 4 MHz is its mean */
 	uint64_t last_change, anchor;
 	uint64_t edges, late_edges;
 	double received, mean, mean_at;
@@ -424,6 +426,22 @@ static void light_arrives(struct board *b, double ns, double power, double stren
 	comparator(b, ns + FLIGHT_NS + (light ? -0.5 : 0.5) * distortion_ns + jitter_ns / strength * gaussian(), light);
 }
 
+/* What a person sees of a board's light: its mean level and the trace. */
+static void show_eye(struct board *b, double ns, double level)
+{
+	if (level == b->eye)
+		return;
+	b->eye_sum += b->eye * (ns - b->eye_since);
+	b->eye_since = ns;
+	b->eye = level;
+	if (trace)
+		fprintf(trace, "%d %.0f %g\n", b->number, ns, level);
+}
+
+/* Timer 2 toggles D11 each other cycle. simavr moves that pin between instructions
+ * only, of which some take longer; what the pin is in the mean is known. */
+static bool blinks(const struct board *b) { return !led && b->avr->data[TCCR2A] & COM2A; }
+
 /* --------------------------------------------------------- LED as receiver */
 
 enum { CATHODE = 1, ANODE = 2 };
@@ -513,12 +531,9 @@ static void led_pins(struct avr_irq_t *irq, uint32_t value, void *param)
 	double level = (b->ddr & (CATHODE | ANODE)) == (CATHODE | ANODE) && (b->port & (CATHODE | ANODE)) == ANODE;
 	if (level == b->level)
 		return;
-	b->level_sum += b->level * (t - b->level_since);
-	b->level_since = t;
 	b->level = level;
 	b->edges++;
-	if (trace)
-		fprintf(trace, "%d %.0f %g\n", b->number, t, level);
+	show_eye(b, t, level);
 	for (int i = 0; i < board_count; i++)
 		if (i != b->number && gain[b->number][i] != 0)
 			light_reaches_led(&boards[i], t);
@@ -531,11 +546,11 @@ static void flush_light(struct board *b)
 		return;
 	b->pins_changed = false;
 	double level = 0.5 * (b->pins & 1) + 0.5 * (b->pins >> 1);
+	if (!blinks(b))
+		show_eye(b, b->pins_at, level);
 	if (level == b->level)
 		return;
 	uint64_t cycle = (uint64_t)llround(b->pins_at / b->cycle_ns);
-	b->level_sum += b->level * (b->pins_at - b->level_since);
-	b->level_since = b->pins_at;
 	b->level = level;
 	b->edges++;
 	/* Inside a frame every edge lies on a grid of 16 cycles. */
@@ -544,8 +559,6 @@ static void flush_light(struct board *b)
 	else if ((cycle - b->anchor) % 16)
 		b->late_edges++;
 	b->last_change = cycle;
-	if (trace)
-		fprintf(trace, "%d %.0f %g\n", b->number, b->pins_at, level);
 	for (int i = 0; i < board_count; i++) {
 		struct board *to = &boards[i];
 		if (to == b || gain[b->number][i] == 0)
@@ -670,6 +683,7 @@ static void run_until(double ns)
 		if (state == cpu_Done || state == cpu_Crashed)
 			die("board %d stopped at %#x after %.0f ns", b->number, b->avr->pc, time_of(b));
 		flush_light(b);
+		show_eye(b, time_of(b), blinks(b) ? 0.25 + 0.5 * (b->pins >> 1) : b->level);
 		uint32_t sp = b->avr->data[R_SPL] | b->avr->data[R_SPH] << 8;
 		if (sp < b->stack && sp != 0)
 			b->stack = sp;
@@ -854,15 +868,15 @@ static void serve(void)
 		}
 		case 'Q': {
 			struct board *b = which();
-			b->level_sum += b->level * (now_ns - b->level_since);
+			b->eye_sum += b->eye * (now_ns - b->eye_since);
 			struct report r = {
-				.time_ns = now_ns, .mean_level = b->level_sum / fmax(1, now_ns - b->level_started),
+				.time_ns = now_ns, .mean_level = b->eye_sum / fmax(1, now_ns - b->eye_started),
 				.cycles = b->avr->cycle, .edges = b->edges, .late_edges = b->late_edges, .asleep = b->asleep,
 				.overruns = b->overruns, .overwritten = b->overwritten, .misread = b->misread, .edges_lost = b->lost,
 				.unread = (uint32_t)(b->to_board.to - b->to_board.from), .stack = b->stack,
 			};
-			b->level_sum = 0;
-			b->level_since = b->level_started = now_ns;
+			b->eye_sum = 0;
+			b->eye_since = b->eye_started = now_ns;
 			put(&r, sizeof r);
 			fflush(stdout);
 			break;
@@ -955,6 +969,12 @@ static void serve_ptys(void)
 			die("clock: %s", strerror(errno));
 		clock_gettime(CLOCK_MONOTONIC, &t);
 		double ahead = now_ns - ((double)(t.tv_sec - start.tv_sec) * 1e9 + (double)(t.tv_nsec - start.tv_nsec));
+		if (ahead < -LATE_NS) /* no hurry to catch up: programs would see the boards' time run too fast */
+			start.tv_nsec += (long)(-ahead - LATE_NS);
+		while (start.tv_nsec >= 1000000000) {
+			start.tv_nsec -= 1000000000;
+			start.tv_sec++;
+		}
 		if (ahead > 0)
 			nanosleep(&(struct timespec){(time_t)(ahead / 1e9), (long)fmod(ahead, 1e9)}, NULL);
 		struct pollfd caller = {.fd = 0};
