@@ -422,7 +422,7 @@ func TestDoctorUsage(t *testing.T) {
 		{[]string{"--play", "--picture", "x.svg"}, 2, "--picture"},
 		{[]string{"--profile", "none", "--wav", "-", "--play"}, 2, "does not exist"},
 		{[]string{"-c", led, "--level", "-20"}, 2, "--config and --level"},
-		{[]string{"-c", led}, 1, "light"},
+		{[]string{"-c", led}, 2, "--listen with the one, --play with the other"},
 		{[]string{"-c", filepath.Join(dir, "none.toml")}, 1, "no such file"},
 		{[]string{"--device", "air:" + filepath.Join(dir, "none.sock")}, 1, "none.sock"},
 		{[]string{"extra"}, 2, "unexpected argument"},

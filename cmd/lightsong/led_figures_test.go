@@ -33,7 +33,7 @@ func TestOneLEDFigures(t *testing.T) {
 
 // Stations in one room that all have something to send to the next one.
 func TestOneLEDRoom(t *testing.T) {
-	const n, settle, measure = 10, 60 * time.Second, 240 * time.Second
+	const n, settle, measure = 10, 30 * time.Second, 150 * time.Second
 	ppm := make([]float64, n)
 	for i := range ppm {
 		ppm[i] = float64(i*2777%10000) - 5000

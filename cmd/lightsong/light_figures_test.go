@@ -7,12 +7,14 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"net/netip"
 	"os"
 	"sync"
 	"testing"
 	"time"
 
 	"lightsong/firmware/emu"
+	"lightsong/link"
 )
 
 // spoilers are what light has to live with.
@@ -89,4 +91,17 @@ func TestLightFigures(t *testing.T) {
 			})
 		}
 	}
+}
+
+// TCP one way over clean light, NewReno in the boards' time.
+func TestLightTCP(t *testing.T) {
+	var hosts [2]*tcpHost
+	instead := func(i int, from, to netip.Addr) link.Host {
+		hosts[i] = newTCPHost(from, to)
+		return hosts[i]
+	}
+	onBeamOf(t, emu.Config{PPM: []float64{0, 20000}, Jitter: 50, Seed: 1}, 0, instead, func(context.Context, *beam) {
+		got := tcpGoodput(hosts, 5*time.Second, 20*time.Second)
+		t.Logf("TCP one way %.1f kb/s of payload; round trip %v, %d segments repeated", got/1e3, hosts[0].rtt.Round(time.Millisecond), hosts[0].repeated)
+	})
 }

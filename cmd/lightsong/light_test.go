@@ -142,6 +142,12 @@ type beam struct {
 // does so from the start. With c.LED the boards hear with the LED that sends.
 func onBeam(t *testing.T, c emu.Config, rates int, f func(ctx context.Context, b *beam), spoil ...func(*emu.Rig) error) {
 	t.Helper()
+	onBeamOf(t, c, rates, nil, f, spoil...)
+}
+
+// onBeamOf is onBeam with hosts that instead makes, if it is not nil.
+func onBeamOf(t *testing.T, c emu.Config, rates int, instead func(i int, from, to netip.Addr) link.Host, f func(ctx context.Context, b *beam), spoil ...func(*emu.Rig) error) {
+	t.Helper()
 	maxBurst := lightBurst
 	if c.LED != nil {
 		maxBurst = oneLEDBurst
@@ -169,30 +175,32 @@ func onBeam(t *testing.T, c emu.Config, rates int, f func(ctx context.Context, b
 			if err != nil {
 				t.Fatal(err)
 			}
-			h := newBeamHost(address(i), address(i+1))
-			runner := link.NewRunner(e, p, h, nil)
-			b.hosts, b.phys, b.run = append(b.hosts, h), append(b.phys, p), append(b.run, runner)
+			var host link.Host
+			if instead != nil {
+				host = instead(i, address(i), address(i+1))
+			} else {
+				h := newBeamHost(address(i), address(i+1))
+				b.hosts = append(b.hosts, h)
+				host = h
+			}
+			runner := link.NewRunner(e, p, host, nil)
+			b.phys, b.run = append(b.phys, p), append(b.run, runner)
 			group.Go(func() error { return runner.Run(ctx) })
 		}
 		up := func() bool {
-			for _, h := range b.hosts {
-				h.mu.Lock()
-				ok := h.carrier
-				h.mu.Unlock()
-				if !ok {
+			for _, r := range b.run {
+				if s, err := r.Stats(ctx); err != nil || !s.Up {
 					return false
 				}
 			}
 			return true
 		}
-		for range 600 {
-			if up() {
-				break
-			}
+		patience := time.Duration(n) * 30 * time.Second
+		for began := time.Now(); !up() && time.Since(began) < patience; {
 			time.Sleep(100 * time.Millisecond)
 		}
 		if !up() {
-			t.Error("no link after 60 s")
+			t.Errorf("no link after %v", patience)
 		} else {
 			f(ctx, b)
 		}

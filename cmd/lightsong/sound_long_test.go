@@ -765,3 +765,33 @@ func TestAudioFile(t *testing.T) {
 	}
 	t.Logf("%s%s", out, said)
 }
+
+// pactl gives the server a command.
+func (r *soundRig) pactl(args ...string) string {
+	r.t.Helper()
+	cmd := exec.Command("pactl", args...)
+	cmd.Env = r.env("")
+	out, err := cmd.Output()
+	if err != nil {
+		r.t.Fatalf("pactl %v: %v", args, err)
+	}
+	return string(out)
+}
+
+// pull takes all wires away while the server runs: of one alone the streams would
+// go to another. put brings them back.
+func (r *soundRig) pull() {
+	r.t.Helper()
+	for line := range strings.Lines(r.pactl("list", "short", "modules")) {
+		if index, rest, _ := strings.Cut(line, "\t"); strings.HasPrefix(rest, "module-null-sink\t") {
+			r.pactl("unload-module", index)
+		}
+	}
+}
+
+func (r *soundRig) put() {
+	r.t.Helper()
+	for _, w := range r.wires {
+		r.pactl(append([]string{"load-module"}, wireModule(w, r.channels())...)...)
+	}
+}

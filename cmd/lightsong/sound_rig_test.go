@@ -142,36 +142,6 @@ func wireModule(name string, channels int) []string {
 	return []string{"module-null-sink", "sink_name=" + name, "format=float32le", "rate=48000", fmt.Sprintf("channels=%d", channels), "norewinds=1"}
 }
 
-// pactl gives the server a command.
-func (r *soundRig) pactl(args ...string) string {
-	r.t.Helper()
-	cmd := exec.Command("pactl", args...)
-	cmd.Env = r.env("")
-	out, err := cmd.Output()
-	if err != nil {
-		r.t.Fatalf("pactl %v: %v", args, err)
-	}
-	return string(out)
-}
-
-// pull takes all wires away while the server runs: of one alone the streams would
-// go to another. put brings them back.
-func (r *soundRig) pull() {
-	r.t.Helper()
-	for line := range strings.Lines(r.pactl("list", "short", "modules")) {
-		if index, rest, _ := strings.Cut(line, "\t"); strings.HasPrefix(rest, "module-null-sink\t") {
-			r.pactl("unload-module", index)
-		}
-	}
-}
-
-func (r *soundRig) put() {
-	r.t.Helper()
-	for _, w := range r.wires {
-		r.pactl(append([]string{"load-module"}, wireModule(w, r.channels())...)...)
-	}
-}
-
 // urgentCommand is a command whose process is put ahead of others where the system
 // allows it. The sound server stands for hardware, which is never late; what is
 // tested is not.

@@ -128,7 +128,7 @@ func TestSoakListening(t *testing.T) {
 			}
 			stream := audio.Reopen(48000, 1, func(context.Context) (audio.Stream, error) { return port, nil }, nil)
 			p := audio.New(audio.Config{Modem: m, Stream: stream})
-			defer p.Close()
+			defer context.AfterFunc(ctx, func() { p.Close() })()
 			e, err := link.New(link.Config{
 				Name: name, Seed: seed + uint64(i), Epoch: uint16(i), Prefixes: []netip.Prefix{netip.PrefixFrom(addrs[i], 24)},
 				Caps: p.Caps(), Airtime: p.Airtime,

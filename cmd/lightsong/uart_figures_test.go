@@ -54,20 +54,7 @@ func TestUARTTCP(t *testing.T) {
 			return hosts[i]
 		}
 		onUART(t, uartLight(baud, 1e4, 0.04), baud, instead, func(context.Context, *uartBeam) {
-			received := func() int {
-				hosts[1].mu.Lock()
-				defer hosts[1].mu.Unlock()
-				return hosts[1].received
-			}
-			hosts[0].start()
-			time.Sleep(2 * time.Second)
-			from := received()
-			const measured = 20 * time.Second
-			time.Sleep(measured)
-			got := float64(8*(received()-from)) / measured.Seconds()
-			for _, h := range hosts {
-				h.stop()
-			}
+			got := tcpGoodput(hosts, 2*time.Second, 20*time.Second)
 			t.Logf("%d Mbaud: UDP one way %.0f kb/s, TCP %.0f kb/s of payload, %.2f of it; round trip %v, %d segments repeated",
 				baud/1000000, udp/1e3, got/1e3, got/udp, hosts[0].rtt.Round(time.Millisecond), hosts[0].repeated)
 		})

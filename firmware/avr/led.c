@@ -5,7 +5,9 @@
  *   D9 (PB1)        the LED's anode, through the resistor
  *
  * Timer 1 is the clock, and everything that light needs happens at its ticks: its
- * compare interrupt comes a little early and waits for the exact one. A receiver
+ * compare interrupt comes a little early and waits for the exact one, by timer 2 to the
+ * cycle: a cycle of a slot's light is a thousandth of it, and what idle light and frames
+ * have more than that to tell them apart is flicker. A receiver
  * charges the junction in reverse and lets it float; timer 1 captures when the
  * cathode has fallen low. Interrupts put discharge times into a ring, and take kinds
  * of slot from another; what they mean is the main loop's business (core/slots.c),
@@ -31,7 +33,8 @@
 
 enum {
 	RING_SIZE = 512,  /* from the host */
-	LEAD = 12,        /* ticks that the compare interrupt comes early */
+	LEAD = 16,        /* ticks that the compare interrupt comes early */
+	READING = 2,      /* ticks that MEASURED takes longer to its light than other events */
 	KINDS = 64,       /* slots that are ready to be sent */
 	TIMES = 32,       /* discharge times that wait */
 	LATEST = 8,       /* slots of light left when a body is filled up */
@@ -96,7 +99,7 @@ enum mode { LISTEN, SEND, ACQUIRE };
 static volatile uint8_t mode;
 static uint8_t event;            /* what the compare interrupt does next */
 static uint16_t due;             /* when, in ticks */
-static uint16_t slot_start;      /* of this slot */
+static uint16_t slot_start;      /* of this slot; while FILLED is to come, of the next */
 static uint8_t slot_part;        /* … and 1/256 tick of it */
 static volatile int16_t trim;    /* 1/256 tick that our slots are longer than LS_SLOT */
 static volatile int16_t shift;   /* ticks that the next slot comes later, once */
@@ -104,7 +107,8 @@ static uint8_t on_at, off_at;    /* of this slot, ticks */
 static uint8_t fill_at;          /* ticks of light behind the dark: what the kind's light leaves of full light */
 static uint8_t full_light = LS_SLOT - LS_DARK_END; /* ticks */
 static bool idle_light = true;
-static bool starts_lit;          /* the next slot */
+static uint8_t level;            /* of the LED's pins from the next event on; MEASURED sets them itself */
+static uint8_t next_level;       /* … from the next slot's beginning, while FILLED is to come */
 
 /* Light of each kind: where it begins and ends in the slot. */
 static uint8_t kind_on[LS_KINDS], kind_off[LS_KINDS];
@@ -125,10 +129,51 @@ static uint16_t acquire_start, float_at;
 
 enum { START, ON, OFF, MEASURED, FILLED };
 
+static uint8_t latest; /* TCNT2 after poll, at most, less a multiple of 8 */
+
+/* Returns TCNT2, timer 2 counting cycles, 3 to 7 cycles after the tick, which is at most 63 µs away. */
+static inline uint8_t poll(uint8_t tick)
+{
+	uint8_t passed;
+	__asm__ volatile("1:\tlds %0, %2\n\t"
+	                 "sub %0, %1\n\t"
+	                 "brmi 1b"
+	                 : "=&r"(passed)
+	                 : "r"(tick), "n"(_SFR_MEM_ADDR(TCNT1L)));
+	return TCNT2;
+}
+
+/* Returns at the same cycle of a tick each time. */
 static inline void wait_for(uint16_t tick)
 {
-	while ((int16_t)(TCNT1 - tick) < 0)
-		;
+	uint8_t n = latest - poll((uint8_t)tick - 2);
+	/* n modulo 8 cycles: a branch to what follows takes 2, lpm 3, and one that is skipped 1 */
+	__asm__ volatile("sbrc %0, 0\n\t"
+	                 "rjmp .+0\n\t"
+	                 "sbrc %0, 1\n\t"
+	                 "lpm\n\t"
+	                 "sbrc %0, 2\n\t"
+	                 "lpm\n\t"
+	                 "sbrc %0, 2\n\t"
+	                 "lpm"
+	                 :
+	                 : "r"(n)
+	                 : "r0");
+}
+
+/* Timers 1 and 2 count from different cycles on. poll looks each 5 cycles, so it ends at
+ * 5 cycles of 8, which this finds. */
+static void find_phase(void)
+{
+	uint8_t seen = 0;
+	TCCR2B = 1 << CS20;
+	for (uint8_t i = 0; i < 64; i++) {
+		for (uint8_t wait = i & 7; wait != 0; wait--)
+			__asm__ volatile("");
+		seen |= (uint8_t)(1 << (poll(TCNT1L + 4) & 7));
+	}
+	while ((seen & 1 << (latest & 7)) == 0 || (seen & 1 << ((latest + 1) & 7)) != 0)
+		latest++;
 }
 
 /* simavr takes a compare register of 0 for one that is not used. */
@@ -159,13 +204,32 @@ static inline void let_float(void)
 static void next_slot(void)
 {
 	uint8_t kind = kinds_head != kinds_tail ? kinds[kinds_tail] : END;
-	starts_lit = want == SEND && kind != END && kind_on[kind] == 0 && kind_off[kind] != 0;
+	bool starts_lit = want == SEND && kind != END && kind_on[kind] == 0 && kind_off[kind] != 0;
+	level = starts_lit ? ANODE : 0;
 	int16_t t = (int16_t)(trim + slot_part);
 	slot_part = (uint8_t)t;
 	slot_start += (uint16_t)(LS_SLOT + (t >> 8) + shift);
 	shift = 0;
 	event = START;
 	due = slot_start;
+}
+
+static void turn_off(void)
+{
+	level = 0;
+	event = OFF;
+	due = slot_start + off_at;
+}
+
+/* The slot's last light. What follows is worked out now: there may be 17 ticks between them. */
+static void fill(void)
+{
+	uint16_t from = slot_start + (LS_SLOT - fill_at);
+	next_slot();
+	next_level = level;
+	level = ANODE;
+	event = FILLED;
+	due = from;
 }
 
 static void begin_slot(void)
@@ -187,28 +251,25 @@ static void begin_slot(void)
 			off_at = kind_off[kind];
 			fill_at = full_light - (off_at - on_at);
 			if (off_at != 0 && on_at == 0) {
-				lit();
-				event = OFF;
-				due = slot_start + off_at;
+				lit(); /* the first slot of a frame: others are lit already */
+				turn_off();
 				return;
 			}
-			dark();
-			if (off_at != 0) {
-				event = ON;
-				due = slot_start + on_at;
+			if (off_at == 0) {
+				fill();
 				return;
 			}
-			event = FILLED;
-			due = slot_start + (LS_SLOT - fill_at);
+			level = ANODE;
+			event = ON;
+			due = slot_start + on_at;
 			return;
 		}
 	}
-	dark();
 	charge();
+	wait_for(slot_start + LS_FLOAT); /* it has to be reached in time: 48 cycles */
+	let_float();
 	if (mode == ACQUIRE) {
 		acquired_count = 0;
-		wait_for(slot_start + LS_FLOAT);
-		let_float();
 		acquire_start = float_at = slot_start + LS_FLOAT;
 		OCR1B = not_zero(acquire_start + LS_ACQUIRE_TICKS + LS_SLOT);
 		TIFR1 = 1 << OCF1B;
@@ -216,41 +277,35 @@ static void begin_slot(void)
 		return;
 	}
 	fill_at = idle_light ? full_light : 0;
-	wait_for(slot_start + LS_FLOAT);
-	let_float();
 	event = MEASURED;
-	due = slot_start + LS_DARK_END;
+	due = slot_start + LS_DARK_END - READING;
 }
 
 static void do_event(void)
 {
 	switch (event) {
 	case START:
-		if (!starts_lit)
-			dark(); /* before anything else: light ends at its tick */
 		begin_slot();
 		return;
 	case ON:
-		lit();
-		event = OFF;
-		due = slot_start + off_at;
+		turn_off();
 		return;
 	case OFF:
-		dark();
-		if (fill_at == 0) {
+		if (fill_at == 0)
 			next_slot();
-			return;
-		}
-		event = FILLED;
-		due = slot_start + (LS_SLOT - fill_at);
+		else
+			fill();
 		return;
 	case MEASURED: {
-		/* The pin falls when it is made dark, and light begins at its tick. */
+		/* The pin falls when it is made dark: its capture is read first. That takes 16 cycles,
+		 * and idle light has to be as long as a frame's: so this event is READING early. */
 		uint8_t flags = TIFR1;
 		uint16_t fell = ICR1;
 		dark();
-		if (fill_at == LS_SLOT - LS_DARK_END)
+		if (fill_at == LS_SLOT - LS_DARK_END) {
+			__builtin_avr_delay_cycles(2);
 			lit();
+		}
 		uint8_t time = LS_CENSORED;
 		if ((flags & 1 << ICF1) != 0) {
 			uint16_t t = fell - (slot_start + LS_FLOAT);
@@ -259,17 +314,16 @@ static void do_event(void)
 		}
 		times[times_head] = time;
 		times_head = (times_head + 1) & (TIMES - 1);
-		if (fill_at != 0 && fill_at != LS_SLOT - LS_DARK_END) {
-			event = FILLED;
-			due = slot_start + (LS_SLOT - fill_at);
-			return;
-		}
-		next_slot();
+		if (fill_at != 0 && fill_at != LS_SLOT - LS_DARK_END)
+			fill();
+		else
+			next_slot();
 		return;
 	}
 	default:
-		lit();
-		next_slot();
+		level = next_level;
+		event = START;
+		due = slot_start;
 		return;
 	}
 }
@@ -278,6 +332,8 @@ ISR(TIMER1_COMPA_vect)
 {
 	for (;;) {
 		wait_for(due);
+		if (event != MEASURED)
+			PORTB = level;
 		do_event();
 		if (mode == ACQUIRE)
 			return;
@@ -314,7 +370,9 @@ ISR(TIMER1_CAPT_vect)
 	uint16_t from = at + 3 + 8; /* the capture, this interrupt, and the charge */
 	if ((int16_t)(TCNT1 + 3 - from) > 0)
 		from = TCNT1 + 3;
-	wait_for(from);
+	/* The tick is enough here; what wait_for takes before would be more charging, and fewer samples. */
+	while ((int16_t)(TCNT1 - from) < 0)
+		;
 	let_float();
 	float_at = from;
 	uint16_t gap = from - at;
@@ -631,6 +689,7 @@ static void slots_acquired(void)
 		shift = 0;
 		want = mode = LISTEN;
 		event = START;
+		level = 0;
 		due = slot_start;
 		times_tail = times_head;
 		OCR1A = not_zero(due - LEAD);
@@ -702,7 +761,7 @@ static void send(uint8_t rate, uint16_t length)
 	fill_kinds();
 	ATOMIC_BLOCK(ATOMIC_RESTORESTATE)
 	{
-		sent_tick = event == START ? due : slot_start + LS_SLOT;
+		sent_tick = event == START || event == FILLED ? slot_start : slot_start + LS_SLOT;
 		want = SEND;
 	}
 	core.sent_start = board_now() + (uint16_t)(sent_tick - (uint16_t)clock_now);
@@ -812,7 +871,8 @@ int main(void)
 	set_sleep_mode(SLEEP_MODE_IDLE);
 	ls_init(&core);
 	board_config(&core.config);
-	slot_start = due = 200;
+	find_phase();
+	slot_start = due = TCNT1 + 200;
 	OCR1A = due - LEAD;
 	TIMSK1 = 1 << OCIE1A;
 	sei();

@@ -728,6 +728,8 @@ func TestFlicker(t *testing.T) {
 	}{
 		{name: "comparator, dim 2", dim: 2, mean: 0.5, octets: 400},
 		{name: "comparator, dim 1", dim: 1, mean: 0.25, octets: 400},
+		{name: "one LED, dim 2", led: &emu.LED{Noise: 0.01}, dim: 2, mean: 0.35, octets: 20},
+		{name: "one LED, dim 1", led: &emu.LED{Noise: 0.01}, dim: 1, mean: 0.175, octets: 20},
 	} {
 		trace := filepath.Join(t.TempDir(), "light")
 		r := start(t, emu.Config{Trace: trace, Seed: 10, LED: tt.led})

@@ -104,7 +104,7 @@ func Folder(t testing.TB) string {
 			t.Skipf("%s is not installed (Debian: make gcc gcc-avr avr-libc)", tool)
 		}
 	}
-	if exec.Command("gcc", "-E", "-o", os.DevNull, "-include", "simavr/sim_avr.h", "-x", "c", os.DevNull).Run() != nil {
+	if exec.CommandContext(t.Context(), "gcc", "-E", "-o", os.DevNull, "-include", "simavr/sim_avr.h", "-x", "c", os.DevNull).Run() != nil {
 		t.Skip("simavr is not installed (Debian: libsimavr-dev libelf-dev)")
 	}
 	dir, err := build()
