@@ -127,9 +127,9 @@ func saturate(t testing.TB, c channel, q Discipline, ecn bool, flows int, ping b
 // exchange that has lasted for its time ends with a bare acknowledgement, and the
 // answer to the ping has to wait for the next: three bursts.
 func TestPingUnderLoad(t *testing.T) {
-	d := 4 * time.Minute
+	d, less := 4*time.Minute, time.Duration(3)
 	if testing.Short() {
-		d = time.Minute
+		d, less = time.Minute, 2 // FIFO's queue has hardly filled up
 	}
 	for _, c := range channels {
 		for _, flows := range []int{1, 4} {
@@ -148,8 +148,8 @@ func TestPingUnderLoad(t *testing.T) {
 					burst = min(2*time.Second, interactiveCosts*(2*c.cost+2*turn))
 					limit = 3 * (burst + 2*turn + answer)
 				}
-				if got.p95 > limit || got.lost > 0 || got.p95 > fifo.p95/3 {
-					t.Errorf("%v, %d flows, ECN %v: p95 %v with %d lost, want at most %v and a third of FIFO's %v", c, flows, ecn, got.p95, got.lost, limit, fifo.p95)
+				if got.p95 > limit || got.lost > 0 || got.p95 > fifo.p95/less {
+					t.Errorf("%v, %d flows, ECN %v: p95 %v with %d lost, want at most %v and 1/%d of FIFO's %v", c, flows, ecn, got.p95, got.lost, limit, less, fifo.p95)
 				}
 				if ecn && (got.stats.Queue.Marked == 0 || got.stats.Queue.Dropped > 0) {
 					t.Errorf("%v: %d marks and %d drops of flows with ECN", c, got.stats.Queue.Marked, got.stats.Queue.Dropped)

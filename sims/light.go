@@ -145,7 +145,9 @@ func (l *Light) start() {
 		f.v = f.target()
 		f.mean = f.v + l.ambient(s, 0)
 		f.up = true
+		s.mu.Lock() // its speed may be set meanwhile
 		f.half = s.out.bit / 2
+		s.mu.Unlock()
 		f.planGlitch()
 	}
 }
@@ -246,6 +248,7 @@ func (l *Light) Step() {
 func (p *LightStationPort) shine(from, end float64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.front.half = p.out.bit / 2
 	told := len(p.lit)
 	used := 0
 	for p.out.next < end {
@@ -374,9 +377,6 @@ func (p *LightStationPort) setSpeed(baud int) {
 	p.baud = baud
 	p.out.bit = 1 / (float64(baud) * p.o.clock)
 	p.in.tick = 1 / (16 * float64(baud) * p.o.clock)
-	if p.front != nil {
-		p.front.half = p.out.bit / 2
-	}
 }
 
 // Close unplugs the program, not the adapter: Reopen plugs it in again.

@@ -7,6 +7,7 @@ import (
 	"math"
 	"math/cmplx"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -284,7 +285,9 @@ func TestUARTFlicker(t *testing.T) {
 
 // lightMeter keeps the mean level of a light in bins.
 type lightMeter struct {
-	bin   float64 // s
+	bin float64 // s
+
+	mu    sync.Mutex
 	bins  []float64
 	at    float64
 	level float64
@@ -294,6 +297,8 @@ type lightMeter struct {
 func newLightMeter(millis float64) *lightMeter { return &lightMeter{bin: millis / 1000, level: 1} }
 
 func (l *lightMeter) change(at float64, lit bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	level := 0.
 	if lit {
 		level = 1
@@ -315,8 +320,10 @@ func (l *lightMeter) to(at float64) {
 }
 
 func (l *lightMeter) part(from, seconds float64) []float64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	i := int(from / l.bin)
-	return l.bins[i : i+int(seconds/l.bin)]
+	return slices.Clone(l.bins[i : i+int(seconds/l.bin)])
 }
 
 func (l *lightMeter) mean(from, seconds float64) (mean float64) {
