@@ -87,7 +87,7 @@ func (a *Air) Attach(name string) (*Port, error) {
 	if a.ended {
 		return nil, fmt.Errorf("%w: station %q cannot join: the air has ended", ErrAir, name)
 	}
-	at, taken := slices.BinarySearchFunc(a.ports, name, func(p *Port, name string) int { return strings.Compare(p.name, name) })
+	at, taken := a.find(name)
 	if taken {
 		return nil, fmt.Errorf("%w: a station named %q is already there", ErrAir, name)
 	}
@@ -103,6 +103,29 @@ func (a *Air) Attach(name string) (*Port, error) {
 	a.joining = append(a.joining, p)
 	a.asked.Broadcast()
 	return p, nil
+}
+
+// Plug puts a station's plug in or pulls it, as the keys unplug_start_s and
+// unplug_stop_s do: pulled, it hears its own noise alone, and nobody hears it. An
+// error tells that no such station is there (yet).
+func (a *Air) Plug(name string, in bool) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	at, here := a.find(name)
+	if !here || a.ports[at].station == nil {
+		return fmt.Errorf("%w: no station %q is there", ErrAir, name)
+	}
+	p := a.ports[at]
+	p.station.pulled = !in
+	if p.right != nil {
+		p.right.pulled = !in
+	}
+	return nil
+}
+
+// find is a station's place among the ports, or where it would be.
+func (a *Air) find(name string) (at int, here bool) {
+	return slices.BinarySearchFunc(a.ports, name, func(p *Port, name string) int { return strings.Compare(p.name, name) })
 }
 
 // Run lets the time go on until ctx is done, whose error it returns. While

@@ -145,6 +145,7 @@ type station struct {
 	block     []float32
 
 	unplug, replug float64 // samples of the Air's clock
+	pulled         bool    // by hand
 	unplugged      bool
 
 	count stationCount
@@ -292,7 +293,7 @@ func (c *core) due(s *station) bool { return !s.gone && !s.out.Ready(c.step, 1+s
 // len(in) are a block together.
 func (c *core) exchange(s *station, out []float32) (in []float32, lost int) {
 	now := float64(c.now) * float64(c.step)
-	s.unplugged = now >= s.unplug && now < s.replug
+	s.unplugged = s.pulled || now >= s.unplug && now < s.replug
 	s.play(out)
 	n := copy(s.block, s.recorded)
 	s.recorded = s.recorded[:copy(s.recorded, s.recorded[n:])]

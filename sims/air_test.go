@@ -463,3 +463,41 @@ func TestAsFastAsTheStationsAllow(t *testing.T) {
 		t.Errorf("Read: %d, %d lost, %v", n, lost, err)
 	}
 }
+
+// TestPlug: the plug of a station that plays is pulled and put in again by hand.
+func TestPlug(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cfg := dry()
+		a := running(t, cfg)
+		if err := a.Plug("a", false); !errors.Is(err, ErrAir) {
+			t.Errorf("a plug of nobody: %v", err)
+		}
+		playing, listening := attach(t, a, "a"), attach(t, a, "b")
+		defer playing.Close()
+		defer listening.Close()
+		go idle(playing)
+		go func() {
+			for x := tone(1000, 0.1, a.Rate(), a.Rate()/100); playing.Write(x) == nil; {
+			}
+		}()
+		x := make([]float32, a.Rate()/2)
+		for i, in := range []bool{true, false, true} {
+			if i > 0 {
+				if err := a.Plug("a", in); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if _, _, err := listening.Read(x); err != nil {
+				t.Fatal(err)
+			}
+			want := 0.0
+			if in {
+				want = 0.01
+			}
+			// What is in the buffers and on its way comes first.
+			if p := power(x[len(x)/2:]); math.Abs(p-want) > 1e-3*0.01 {
+				t.Errorf("seed %d, plug in: %v: power %g, want %g", seed, in, p, want)
+			}
+		}
+	})
+}

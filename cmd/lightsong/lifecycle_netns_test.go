@@ -299,30 +299,28 @@ func TestPlugPulled(t *testing.T) {
 	for _, m := range lifecycleMedia() {
 		t.Run(m.name, func(t *testing.T) {
 			t.Parallel()
-			const from, out = 60, 10 // s of the medium's time
-			m.air += fmt.Sprintf("unplug_start_s = %d\nunplug_stop_s = %d\n", from, from+out)
+			const out = 10 * time.Second // of the medium's time
 			d := newPairRig(t, m)
 			holders := d.holders
 			a, b := d.sides[0], d.sides[1]
 			stream := streamOver(t, holders[0].pid(), holders[1].pid(), b.v4)
 			stream.say(t)
 			d.within(t, d.time(), 20*time.Second, "the first answer", func() bool { return stream.answered(time.Time{}) })
-			airTime := func() float64 { return d.time().Seconds() }
-			if now := airTime(); now > from-1 {
-				t.Skipf("this machine took %.0f s of the medium's time to get going", now)
+			plug := func(in bool) time.Duration {
+				if err := d.air.Plug(b.name, in); err != nil {
+					t.Fatal(err)
+				}
+				return d.time()
 			}
-			for airTime() < from {
-				time.Sleep(20 * time.Millisecond)
-			}
-			pulled := d.time()
+			pulled := plug(false)
 			stream.say(t)
 			downA := d.within(t, pulled, limit(goneLimit), "a knows", func() bool { up, _ := peerState(t, a); return !up && !a.running() })
 			downB := d.within(t, pulled, limit(goneLimit), "b knows", func() bool { up, _ := peerState(t, b); return !up && !b.running() })
 			stream.say(t)
-			for airTime() < from+out {
+			for d.time() < pulled+out {
 				time.Sleep(20 * time.Millisecond)
 			}
-			back, since := d.time(), time.Now()
+			back, since := plug(true), time.Now()
 			tcp := d.within(t, back, limit(returnLimit), "what was said meanwhile", func() bool { return stream.answered(since) })
 			ping := d.within(t, back, limit(returnLimit), "a ping", func() bool { return alive(t, holders[0], b.v4) })
 			t.Logf("known after %.1f and %.1f s; TCP %.1f s and ping %.1f s after the return", downA.Seconds(), downB.Seconds(), tcp.Seconds(), ping.Seconds())

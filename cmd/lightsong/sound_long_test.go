@@ -34,6 +34,8 @@ import (
 // The long tests on the rig, in real time: `make audio`. They print what they
 // measure.
 
+func init() { lacks = (*testing.T).Fatal }
+
 // signal stops the server or lets it go on.
 func (r *soundRig) signal(s syscall.Signal) {
 	r.t.Helper()

@@ -20,7 +20,7 @@ import (
 // file. What of the tone arrives is counted.
 func TestAudioOpus(t *testing.T) {
 	if _, err := exec.LookPath("ffmpeg"); err != nil {
-		t.Skip("no ffmpeg on this machine:", err)
+		lacks(t, "no ffmpeg on this machine:", err)
 	}
 	for _, tt := range []struct {
 		medium string
