@@ -12,8 +12,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"lightsong/link"
 	"lightsong/phy"
 	"lightsong/phy/audio"
@@ -184,54 +182,21 @@ func (t *tracer) Receive(ctx context.Context, ev *phy.Event) error {
 // linked runs stations with their load, each for the next one, on a simulated
 // medium, every sample of it.
 func linked(tb *testing.B, profile string, air sims.AirConfig, simulated time.Duration, hosts []*loadHost) {
-	run := func(*testing.T) {
-		a, err := sims.NewAir(air)
-		if err != nil {
-			tb.Fatal(err)
-		}
-		ctx, cancel := context.WithCancel(context.Background())
-		defer cancel()
-		var group errgroup.Group
-		addr := func(i int) netip.Addr { return netip.AddrFrom4([4]byte{10, 0, 0, byte(1 + i%len(hosts))}) }
+	run := func(t *testing.T) {
+		begin := time.Now()
+		sim := simulation{profile: profile, air: air}
 		for i, h := range hosts {
-			name := string(rune('a' + i))
-			port, err := a.Attach(name)
-			if err != nil {
-				tb.Fatal(err)
-			}
-			m, err := audio.OpenModem(profile, 48000)
-			if err != nil {
-				tb.Fatal(err)
-			}
-			p := audio.New(audio.Config{Modem: m, Stream: port, FullDuplex: profile == "cable"})
-			e, err := link.New(link.Config{
-				Name: name, Seed: air.Seed + uint64(i), Epoch: uint16(i),
-				Prefixes: []netip.Prefix{netip.PrefixFrom(addr(i), 24)},
-				Caps:     p.Caps(), Airtime: p.Airtime,
-			}, time.Now())
-			if err != nil {
-				tb.Fatal(err)
-			}
-			h.from, h.to, h.start = addr(i), addr(i+1), time.Now()
+			h.from, h.to, h.start = simulatedAddr(i), simulatedAddr((i+1)%len(hosts)), begin
 			h.echo, h.sentAt = make(chan []byte, 64), map[uint32]time.Time{}
-			h.askAt = time.Now().Add(8 * time.Second)
-			var medium phy.PHY = p
-			if *traced {
-				medium = &tracer{PHY: p, name: name, start: time.Now()}
-			}
-			group.Go(func() error { return link.Run(ctx, e, medium, h, nil) })
+			h.askAt = begin.Add(8 * time.Second)
+			sim.hosts = append(sim.hosts, h)
 		}
-		group.Go(func() error {
-			if err := a.Run(ctx); ctx.Err() == nil {
-				return err
+		if *traced {
+			sim.medium = func(i int, p *audio.PHY) phy.PHY {
+				return &tracer{PHY: p, name: string(rune('a' + i)), start: begin}
 			}
-			return nil
-		})
-		time.Sleep(simulated)
-		cancel()
-		if err := group.Wait(); err != nil {
-			tb.Errorf("seed %d: %v", air.Seed, err)
 		}
+		sim.run(t, func(context.Context, []*link.Runner) { time.Sleep(simulated) })
 	}
 	ok := testing.RunTests(func(string, string) (bool, error) { return true, nil }, []testing.InternalTest{{
 		Name: "bubble", F: func(t *testing.T) { synctest.Test(t, run) },

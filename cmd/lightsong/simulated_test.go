@@ -14,9 +14,79 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"lightsong/link"
+	"lightsong/phy"
 	"lightsong/phy/audio"
 	"lightsong/sims"
 )
+
+// A simulation is a medium with stations a, b, … on it that are daemons but for card
+// and kernel: every sample passes, in the virtual time of a bubble of testing/synctest.
+type simulation struct {
+	profile string
+	air     sims.AirConfig
+	hosts   []link.Host                            // the stations'
+	stream  func(i int, p *sims.Port) audio.Stream // what a station hears and plays by; nil: its port
+	medium  func(i int, p *audio.PHY) phy.PHY      // what its link sees; nil: the PHY
+}
+
+// simulatedAddr is the address of a station's host.
+func simulatedAddr(i int) netip.Addr { return netip.AddrFrom4([4]byte{10, 0, 0, byte(1 + i)}) }
+
+// run lets the stations live while f runs.
+func (s simulation) run(t *testing.T, f func(ctx context.Context, stations []*link.Runner)) {
+	t.Helper()
+	air, err := sims.NewAir(s.air)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var group errgroup.Group
+	var stations []*link.Runner
+	for i, host := range s.hosts {
+		name := string(rune('a' + i))
+		port, err := air.Attach(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m, err := audio.OpenModem(s.profile, 48000)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var stream audio.Stream = port
+		if s.stream != nil {
+			stream = s.stream(i, port)
+		}
+		p := audio.New(audio.Config{Modem: m, Stream: stream, FullDuplex: s.profile == "cable"})
+		defer context.AfterFunc(ctx, func() { p.Close() })()
+		e, err := link.New(link.Config{
+			Name: name, Seed: s.air.Seed + uint64(i), Epoch: uint16(i),
+			Prefixes: []netip.Prefix{netip.PrefixFrom(simulatedAddr(i), 24)},
+			Caps:     p.Caps(), Airtime: p.Airtime,
+		}, time.Now())
+		if err != nil {
+			t.Fatal(err)
+		}
+		var medium phy.PHY = p
+		if s.medium != nil {
+			medium = s.medium(i, p)
+		}
+		station := link.NewRunner(e, medium, host, nil)
+		stations = append(stations, station)
+		group.Go(func() error { return station.Run(ctx) })
+	}
+	group.Go(func() error {
+		if err := air.Run(ctx); ctx.Err() == nil {
+			return err
+		}
+		return nil
+	})
+	f(ctx, stations)
+	cancel()
+	if err := group.Wait(); err != nil {
+		t.Errorf("seed %d: %v", s.air.Seed, err)
+	}
+}
 
 // packetHost is a host that sends UDP packets of its own making at intervals
 // drawn from its generator, and checks what it receives.
@@ -29,6 +99,17 @@ type packetHost struct {
 	sent     uint32
 	received uint32
 	last     uint32
+}
+
+// packetHosts are two hosts that send to one another.
+func packetHosts(t *testing.T, seed uint64, mean time.Duration) (hosts [2]*packetHost) {
+	for i := range hosts {
+		hosts[i] = &packetHost{
+			t: t, from: simulatedAddr(i), to: simulatedAddr(1 - i), mean: mean, sizes: []int{64, 84, 200, 1280},
+			random: rand.New(rand.NewPCG(seed, uint64(i))),
+		}
+	}
+	return hosts
 }
 
 // ReadPacket implements link.Host: it waits for the time of the next packet.
@@ -86,60 +167,30 @@ func room(t *testing.T, seed uint64, simulated time.Duration) (stats []byte, sen
 	t.Helper()
 	began := time.Now() // outside the bubble: real time
 	synctest.Test(t, func(t *testing.T) {
-		air, err := sims.NewAir(sims.AirConfig{
-			Seed:    seed,
-			Room:    sims.AirRoom{RT60: new(0.15), DRR: new(3.0)},
-			Station: sims.AirStation{SNRdB: new(20.0)},
+		hosts := packetHosts(t, seed, 10*time.Second)
+		simulation{
+			profile: "fsk",
+			air: sims.AirConfig{
+				Seed:    seed,
+				Room:    sims.AirRoom{RT60: new(0.15), DRR: new(3.0)},
+				Station: sims.AirStation{SNRdB: new(20.0)},
+			},
+			hosts: []link.Host{hosts[0], hosts[1]},
+		}.run(t, func(ctx context.Context, stations []*link.Runner) {
+			time.Sleep(simulated)
+			var all []link.Stats
+			for _, r := range stations {
+				s, err := r.Stats(ctx)
+				if err != nil {
+					t.Fatal(err)
+				}
+				all = append(all, s)
+			}
+			var err error
+			if stats, err = json.MarshalIndent(all, "", " "); err != nil {
+				t.Fatal(err)
+			}
 		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		ctx, cancel := context.WithCancel(t.Context())
-		defer cancel()
-		var group errgroup.Group
-		var engines []*link.Engine
-		hosts := []*packetHost{}
-		addrs := []netip.Addr{netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("10.0.0.2")}
-		for i, name := range []string{"a", "b"} {
-			port, err := air.Attach(name)
-			if err != nil {
-				t.Fatal(err)
-			}
-			m, err := audio.OpenModem("fsk", 48000)
-			if err != nil {
-				t.Fatal(err)
-			}
-			p := audio.New(audio.Config{Modem: m, Stream: port})
-			e, err := link.New(link.Config{
-				Name: name, Seed: seed + uint64(i), Epoch: uint16(i),
-				Prefixes: []netip.Prefix{netip.PrefixFrom(addrs[i], 24)},
-				Caps:     p.Caps(), Airtime: p.Airtime,
-			}, time.Now())
-			if err != nil {
-				t.Fatal(err)
-			}
-			h := &packetHost{
-				t: t, from: addrs[i], to: addrs[1-i], mean: 10 * time.Second, sizes: []int{64, 84, 200, 1280},
-				random: rand.New(rand.NewPCG(seed, uint64(i))),
-			}
-			engines, hosts = append(engines, e), append(hosts, h)
-			group.Go(func() error { return link.Run(ctx, e, p, h, nil) })
-		}
-		group.Go(func() error {
-			if err := air.Run(ctx); ctx.Err() == nil {
-				return err
-			}
-			return nil
-		})
-		time.Sleep(simulated)
-		cancel()
-		if err := group.Wait(); err != nil {
-			t.Errorf("seed %d: %v", seed, err)
-		}
-		all := []link.Stats{engines[0].Stats(), engines[1].Stats()}
-		if stats, err = json.MarshalIndent(all, "", " "); err != nil {
-			t.Fatal(err)
-		}
 		for i, h := range hosts {
 			sent += h.sent
 			received += h.received

@@ -5,8 +5,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"math/rand/v2"
-	"net/netip"
 	"os"
 	"runtime"
 	"strconv"
@@ -14,8 +12,6 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
-
-	"golang.org/x/sync/errgroup"
 
 	"lightsong/link"
 	"lightsong/phy/audio"
@@ -105,81 +101,45 @@ func TestSoakListening(t *testing.T) {
 	const hours, settled, seed = 8, 2, 9
 	began := time.Now()
 	synctest.Test(t, func(t *testing.T) {
-		air, err := sims.NewAir(sims.AirConfig{
-			Seed: seed, Room: sims.AirRoom{RT60: new(0.3), DRR: new(3.0)}, Station: sims.AirStation{SNRdB: new(20.0)},
+		hosts := packetHosts(t, seed, 4*time.Minute)
+		simulation{
+			profile: "air",
+			air:     sims.AirConfig{Seed: seed, Room: sims.AirRoom{RT60: new(0.3), DRR: new(3.0)}, Station: sims.AirStation{SNRdB: new(20.0)}},
+			hosts:   []link.Host{hosts[0], hosts[1]},
+			stream: func(_ int, p *sims.Port) audio.Stream {
+				return audio.Reopen(48000, 1, func(context.Context) (audio.Stream, error) { return p, nil }, nil)
+			},
+		}.run(t, func(ctx context.Context, stations []*link.Runner) {
+			type size struct {
+				heap        uint64
+				goroutines  int
+				descriptors int
+			}
+			var first, last size
+			for hour := 1; hour <= hours; hour++ {
+				time.Sleep(time.Hour)
+				runtime.GC()
+				runtime.GC() // what pools hold goes with the second one
+				last = size{heapLive() >> 10, runtime.NumGoroutine(), descriptors(t)}
+				if hour == settled {
+					first = last
+				}
+				t.Logf("hour %d: heap %d KiB, %d goroutines, %d descriptors", hour, last.heap, last.goroutines, last.descriptors)
+			}
+			if last.heap > first.heap+2<<10 || last.goroutines > first.goroutines || last.descriptors > first.descriptors+1 {
+				t.Errorf("it has grown from %+v to %+v", first, last)
+			}
+			for i, r := range stations {
+				s, err := r.Stats(ctx)
+				if err != nil {
+					t.Fatal(err)
+				}
+				t.Logf("%d of %d packets came; bursts %+v, hostile %+v", hosts[i].received, hosts[1-i].sent, s.Bursts, s.Hostile)
+				if float64(hosts[i].received) < 0.95*float64(hosts[1-i].sent) {
+					t.Errorf("%d of %d packets came", hosts[i].received, hosts[1-i].sent)
+				}
+			}
 		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		ctx, cancel := context.WithCancel(t.Context())
-		defer cancel()
-		var group errgroup.Group
-		var runners []*link.Runner
-		var hosts []*packetHost
-		addrs := []netip.Addr{netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("10.0.0.2")}
-		for i, name := range []string{"a", "b"} {
-			port, err := air.Attach(name)
-			if err != nil {
-				t.Fatal(err)
-			}
-			m, err := audio.OpenModem("air", 48000)
-			if err != nil {
-				t.Fatal(err)
-			}
-			stream := audio.Reopen(48000, 1, func(context.Context) (audio.Stream, error) { return port, nil }, nil)
-			p := audio.New(audio.Config{Modem: m, Stream: stream})
-			defer context.AfterFunc(ctx, func() { p.Close() })()
-			e, err := link.New(link.Config{
-				Name: name, Seed: seed + uint64(i), Epoch: uint16(i), Prefixes: []netip.Prefix{netip.PrefixFrom(addrs[i], 24)},
-				Caps: p.Caps(), Airtime: p.Airtime,
-			}, time.Now())
-			if err != nil {
-				t.Fatal(err)
-			}
-			h := &packetHost{t: t, from: addrs[i], to: addrs[1-i], mean: 4 * time.Minute, sizes: []int{64, 84, 200, 1280}, random: rand.New(rand.NewPCG(seed, uint64(i)))}
-			runner := link.NewRunner(e, p, h, nil)
-			runners, hosts = append(runners, runner), append(hosts, h)
-			group.Go(func() error { return runner.Run(ctx) })
-		}
-		group.Go(func() error {
-			if err := air.Run(ctx); ctx.Err() == nil {
-				return err
-			}
-			return nil
-		})
-		type size struct {
-			heap        uint64
-			goroutines  int
-			descriptors int
-		}
-		var first, last size
-		for hour := 1; hour <= hours; hour++ {
-			time.Sleep(time.Hour)
-			runtime.GC()
-			runtime.GC() // what pools hold goes with the second one
-			last = size{heapLive() >> 10, runtime.NumGoroutine(), descriptors(t)}
-			if hour == settled {
-				first = last
-			}
-			t.Logf("hour %d: heap %d KiB, %d goroutines, %d descriptors", hour, last.heap, last.goroutines, last.descriptors)
-		}
-		if last.heap > first.heap+2<<10 || last.goroutines > first.goroutines || last.descriptors > first.descriptors+1 {
-			t.Errorf("it has grown from %+v to %+v", first, last)
-		}
-		for i, r := range runners {
-			s, err := r.Stats(ctx)
-			if err != nil {
-				t.Fatal(err)
-			}
-			t.Logf("%d of %d packets came; bursts %+v, hostile %+v", hosts[i].received, hosts[1-i].sent, s.Bursts, s.Hostile)
-			if float64(hosts[i].received) < 0.95*float64(hosts[1-i].sent) {
-				t.Errorf("%d of %d packets came", hosts[i].received, hosts[1-i].sent)
-			}
-		}
-		cancel()
-		if err := group.Wait(); err != nil {
-			t.Error(err)
-		}
 	})
 	t.Logf("%d hours in %v", hours, time.Since(began).Round(time.Second))
 }

@@ -8,8 +8,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"lightsong/link"
 	"lightsong/phy/audio"
 	"lightsong/sims"
@@ -133,72 +131,42 @@ func TestMediumStandsStill(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				const loss, frame, hit = 0.1, 80 * time.Millisecond, 20 * time.Millisecond
-				air, err := sims.NewAir(sims.AirConfig{
-					Seed: seed,
-					Room: sims.AirRoom{RT60: new(0.0), OwnEcho: new(false)},
-					Station: sims.AirStation{
-						SNRdB: new(30.0), HitsPerS: new(sims.HitRate(loss, frame, hit)), HitMS: new(hit.Seconds() * 1000),
-					},
-				})
-				if err != nil {
-					t.Fatal(err)
-				}
-				ctx, cancel := context.WithCancel(t.Context())
-				defer cancel()
-				var group errgroup.Group
-				var engines [2]*link.Engine
-				var runners [2]*link.Runner
 				var hosts [2]*echoHost
-				addrs := []netip.Addr{netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("10.0.0.2")}
-				for i, name := range []string{"a", "b"} {
-					port, err := air.Attach(name)
-					if err != nil {
-						t.Fatal(err)
-					}
-					m, err := audio.OpenModem("fsk", 48000)
-					if err != nil {
-						t.Fatal(err)
-					}
-					stream := &hinderedPort{Port: port, begin: time.Now(), hinder: func(time.Duration) time.Duration { return 0 }}
-					hosts[i] = &echoHost{from: addrs[i], to: addrs[1-i], answers: make(chan []byte, count), returned: map[uint16]bool{}}
-					if i == 0 {
-						stream.hinder, hosts[i].count = tt.hinder, count
-					}
-					p := audio.New(audio.Config{Modem: m, Stream: stream})
-					engines[i], err = link.New(link.Config{
-						Name: name, Seed: seed + uint64(i), Epoch: uint16(i),
-						Prefixes: []netip.Prefix{netip.PrefixFrom(addrs[i], 24)},
-						Caps:     p.Caps(), Airtime: p.Airtime,
-					}, time.Now())
-					if err != nil {
-						t.Fatal(err)
-					}
-					runners[i] = link.NewRunner(engines[i], p, hosts[i], nil)
-					group.Go(func() error { return runners[i].Run(ctx) })
+				for i := range hosts {
+					hosts[i] = &echoHost{from: simulatedAddr(i), to: simulatedAddr(1 - i), answers: make(chan []byte, count), returned: map[uint16]bool{}}
 				}
-				group.Go(func() error {
-					if err := air.Run(ctx); ctx.Err() == nil {
-						return err
+				hosts[0].count = count
+				simulation{
+					profile: "fsk",
+					air: sims.AirConfig{
+						Seed: seed,
+						Room: sims.AirRoom{RT60: new(0.0), OwnEcho: new(false)},
+						Station: sims.AirStation{
+							SNRdB: new(30.0), HitsPerS: new(sims.HitRate(loss, frame, hit)), HitMS: new(hit.Seconds() * 1000),
+						},
+					},
+					hosts: []link.Host{hosts[0], hosts[1]},
+					stream: func(i int, p *sims.Port) audio.Stream {
+						if i > 0 {
+							return &hinderedPort{Port: p, begin: time.Now(), hinder: func(time.Duration) time.Duration { return 0 }}
+						}
+						return &hinderedPort{Port: p, begin: time.Now(), hinder: tt.hinder}
+					},
+				}.run(t, func(ctx context.Context, stations []*link.Runner) {
+					time.Sleep(from + 30*time.Second + 2*tt.least)
+					for i, r := range stations {
+						s, err := r.Stats(ctx)
+						if err != nil {
+							t.Fatal(err)
+						}
+						if s.Standstill < tt.least || s.Standstill > tt.least+3*time.Second {
+							t.Errorf("seed %d: station %d counts a standstill of %v, want %v and little more", seed, i, s.Standstill, tt.least)
+						}
+						if len(s.Peers) != 1 || s.Peers[0].Downs != 0 {
+							t.Errorf("seed %d: station %d took its peer for gone: %+v", seed, i, s.Peers)
+						}
 					}
-					return nil
 				})
-				time.Sleep(from + 30*time.Second + 2*tt.least)
-				for i, r := range runners {
-					s, err := r.Stats(ctx)
-					if err != nil {
-						t.Fatal(err)
-					}
-					if s.Standstill < tt.least || s.Standstill > tt.least+3*time.Second {
-						t.Errorf("seed %d: station %d counts a standstill of %v, want %v and little more", seed, i, s.Standstill, tt.least)
-					}
-					if len(s.Peers) != 1 || s.Peers[0].Downs != 0 {
-						t.Errorf("seed %d: station %d took its peer for gone: %+v", seed, i, s.Peers)
-					}
-				}
-				cancel()
-				if err := group.Wait(); err != nil {
-					t.Errorf("seed %d: %v", seed, err)
-				}
 				if got := len(hosts[0].returned); got != count {
 					t.Errorf("seed %d: %d of %d echoes returned", seed, got, count)
 				}
