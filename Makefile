@@ -12,7 +12,7 @@ TAGS  := $(if $(SOUND),-tags portaudio)
 CGO   := $(if $(SOUND),1,0)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-light light-figures garbage firmware build test race fuzz bench bench-picture bench-go lint cover netns netns-long audio golden fmt clean
+.PHONY: help demo demo-light light-figures garbage link-garbage firmware build test race fuzz bench bench-picture bench-go lint cover netns netns-long audio golden fmt clean
 
 help: ## this menu
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 15
@@ -37,6 +37,9 @@ garbage: ## ten million messages over serial lines with a wrong octet in 100000,
 	@.ci/setup test
 	LIGHTSONG_FIGURES=1 go test -count=1 -v -run Garbage ./phy/led
 	$(MAKE) --no-print-directory -C firmware -s garbage BUILD=$(CURDIR)/bin/firmware
+
+link-garbage: ## ten million frames with wrong bits, before and behind the decoder, through the link (15 min of one core)
+	LIGHTSONG_FIGURES=1 go test -count=1 -timeout 3h -v -run InjectedErrors ./link
 
 firmware: ## build the boards' images and renew those that the program carries
 	$(MAKE) -C firmware

@@ -467,6 +467,43 @@ func TestPoll(t *testing.T) {
 	}
 }
 
+// TestVoidKeepsOrder: what follows a packet that was given up does not pass what is
+// missing before that one.
+func TestVoidKeepsOrder(t *testing.T) {
+	m := newMedium(t, testSeed)
+	e := m.add("alpha", nil).engine
+	p := e.newPeer(m.now, 7, 1)
+	in := &p.in
+	base := uint16(0xfffe) // the numbers wrap
+	if !e.openBurst(m.now, p, in, &control{kind: unicast, flags: flagFresh, base: base}) {
+		t.Fatal("the first burst is a replay")
+	}
+	x, y := netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("10.0.0.2")
+	first, third := udp(x, y, 7, 1, 60), udp(x, y, 7, 3, 60)
+	for i, f := range []fragment{
+		{seq: base, first: true, body: first[:20]},
+		{seq: base + 1, first: true, last: true, pred: 1, body: udp(x, y, 7, 2, 60)}, // whole, and then given up
+		{seq: base + 1, first: true, last: true, pred: 1},
+		{seq: base + 1, first: true, last: true, pred: 1},
+		{seq: base + 2, first: true, last: true, pred: 1, body: third},
+		{seq: base, last: true, offset: 20, body: first[20:]},
+	} {
+		if !e.accept(in, &f) {
+			t.Fatalf("fragment %d was not stored", i)
+		}
+		e.deliver(m.now, p, in)
+		if got := len(e.out); got != 0 && i < 5 {
+			t.Fatalf("%d packets delivered after fragment %d", got, i)
+		}
+	}
+	if len(e.out) != 2 || !bytes.Equal(e.out[0], first) || !bytes.Equal(e.out[1], third) {
+		t.Errorf("delivered %x", e.out)
+	}
+	if in.octets != 0 || in.ready != 0 || len(in.partial) != 0 || e.rxSize != 0 {
+		t.Errorf("left behind: %d octets, %d ready, %d packets, %d in all", in.octets, in.ready, len(in.partial), e.rxSize)
+	}
+}
+
 // TestGiveUp: a packet that cannot be delivered in time becomes a void, and what
 // stands behind it in its flow is delivered.
 func TestGiveUp(t *testing.T) {

@@ -83,6 +83,8 @@ type medium struct {
 	frameLoss   float64
 	controlLoss float64
 	drop        func(from, to *node, b *phy.Burst) bool // drops what a test names
+	took        func(b *phy.Burst) time.Duration        // airtime of a burst; nil: modelAirtime's, or by cost
+	heard       func(n *node, b *phy.Burst) phy.Event   // what a modem makes of a burst; nil: as the losses say
 
 	events  eventHeap
 	serial  int
@@ -142,7 +144,10 @@ func (m *medium) add(name string, edit func(*Config)) *node {
 
 // airtime is modelAirtime, or that of a modem whose control block takes cost.
 func (m *medium) airtime(b *phy.Burst) time.Duration {
-	if m.cost == 0 {
+	switch {
+	case m.took != nil:
+		return m.took(b)
+	case m.cost == 0:
 		return modelAirtime(m.table)(b)
 	}
 	seconds := m.cost.Seconds()
@@ -318,6 +323,8 @@ func (m *medium) end(a *onAir) {
 			m.tell(n, phy.Event{Kind: phy.Missed, Quality: phy.Quality{SNR: math.NaN()}})
 		case m.drop != nil && m.drop(a.from, n, &a.burst):
 			m.tell(n, phy.Event{Kind: phy.Missed, Quality: phy.Quality{SNR: math.NaN()}})
+		case m.heard != nil:
+			m.tell(n, m.heard(n, &a.burst))
 		default:
 			m.tell(n, phy.Event{Kind: phy.Received, Burst: m.through(n, a), Quality: phy.Quality{SNR: n.snr + m.random.NormFloat64()}})
 		}

@@ -39,6 +39,7 @@ type assembly struct {
 	first bool
 	pred  uint16 // distance, with first
 	whole bool
+	void  bool // given up: whole, with nothing to deliver
 }
 
 func (in *inbox) isDealt(seq uint16) bool {
@@ -113,9 +114,11 @@ func (e *Engine) advance(now time.Time, p *peer, in *inbox, base uint16) {
 			e.loseContexts(p, in)
 		}
 		if a != nil {
-			if a.whole {
+			switch {
+			case a.void:
+			case a.whole:
 				e.give(now, p, in, a.buf)
-			} else {
+			default:
 				e.stats.Packets.Dropped.Incomplete++
 			}
 			e.drop(in, seq)
@@ -171,14 +174,15 @@ func (e *Engine) accept(in *inbox, f *fragment) bool {
 	if int16(f.seq-in.past) >= 0 {
 		in.past = f.seq + 1
 	}
-	if f.first && f.last && len(f.body) == 0 {
-		e.drop(in, f.seq)
-		in.setDealt(f.seq, true)
-		return true
-	}
 	a := in.partial[f.seq]
 	end := f.offset + len(f.body)
 	cost := end + assemblyCost
+	if end == 0 && (a == nil || !a.void) {
+		// A void waits for its predecessor like any other: what comes behind it must
+		// not pass what is still missing before it.
+		e.drop(in, f.seq)
+		a = nil
+	}
 	if a != nil {
 		if a.whole {
 			e.stats.Packets.Duplicates++
@@ -201,6 +205,11 @@ func (e *Engine) accept(in *inbox, f *fragment) bool {
 	}
 	in.octets += cost
 	e.rxSize += cost
+	if end == 0 {
+		a.void, a.whole, a.pred = true, true, f.pred
+		in.ready++
+		return true
+	}
 	if len(a.buf) < end {
 		a.buf = append(a.buf, make([]byte, end-len(a.buf))...)
 	}
@@ -230,7 +239,9 @@ func (e *Engine) deliver(now time.Time, p *peer, in *inbox) {
 		if a == nil || !a.whole || a.pred != 0 && !in.isDealt(seq-a.pred) {
 			continue
 		}
-		e.give(now, p, in, a.buf)
+		if !a.void {
+			e.give(now, p, in, a.buf)
+		}
 		e.drop(in, seq)
 		in.setDealt(seq, true)
 	}
