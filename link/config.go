@@ -52,6 +52,7 @@ type Config struct {
 	Keepalive   time.Duration // silence after which a peer is asked whether it is there; default: as questions take an eighth of an idle medium, 1.5 s at least
 	QueueOctets int           // of packets waiting or not yet acknowledged; default 64 KiB
 	Queue       Discipline    // default FQCoDel
+	Compress    bool          // packets that become shorter by it; what is received may be compressed anyway
 
 	longBurst time.Duration // MaxBurst of those of long form
 }

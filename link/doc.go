@@ -2,13 +2,13 @@
 // stations that share one medium, over bursts that may be lost, with frames that
 // may be lost within them.
 //
-//	host ─ EnqueuePacket ─▶ route ─▶ flow queues ─▶ headers ─▶ fragments ─▶ frames ─▶ parity ─┐
-//	       packet.go        peer.go   queue.go       header/    send.go               rate.go  │ NextBurst, access.go
-//	                                                                                          ▼
-//	                                        acknowledgements, repetition ◀─ reports         phy.PHY
-//	                                                                                          │
-//	host ◀─ NextPacket ─ headers ◀─ order ◀─ reassembly ◀─ fragments ◀─ repair ◀─ frames ◀─────┘ HandleEvent
-//	                     header/    receive.go
+//	host ─ EnqueuePacket ─▶ route ─▶ flow queues ─▶ headers, content ─▶ fragments ─▶ frames ─▶ parity ─┐
+//	       packet.go        peer.go   queue.go       header/  payload/   send.go               rate.go  │ NextBurst, access.go
+//	                                                                                                   ▼
+//	                                                 acknowledgements, repetition ◀─ reports         phy.PHY
+//	                                                                                                   │
+//	host ◀─ NextPacket ─ content, headers ◀─ order ◀─ reassembly ◀─ fragments ◀─ repair ◀─ frames ◀─────┘ HandleEvent
+//	                     payload/ header/    receive.go
 //
 // Engine is the whole protocol as a machine without I/O: its methods take the
 // time, and it owns no goroutine, clock or descriptor. Runner (run.go) gives it

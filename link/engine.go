@@ -11,6 +11,7 @@ import (
 	"github.com/klauspost/reedsolomon"
 
 	"lightsong/link/header"
+	"lightsong/link/payload"
 	"lightsong/phy"
 )
 
@@ -83,6 +84,9 @@ type Engine struct {
 	blocks   int  // index of the most robust mode in which a single frame is a block
 	codes    map[[2]int]reedsolomon.Encoder
 	shards   [][]byte
+	deflate  payload.Compressor
+	inflate  payload.Decompressor
+	inflated []byte
 
 	stats Stats // the counters only
 }
@@ -186,6 +190,7 @@ func (e *Engine) Stats() Stats {
 	s.Turnaround = e.turnaround()
 	s.Queue.Packets, s.Queue.Octets = e.queued.Packets, e.queued.Octets
 	s.Headers.addCompressor(e.all.headers)
+	s.Payload = e.deflate.Stats()
 	s.Peers = make([]PeerStats, 0, len(e.peers))
 	for _, p := range e.peers {
 		s.Headers.addCompressor(p.headers)
@@ -364,6 +369,15 @@ func earlier(at time.Time, valid bool, t time.Time) time.Time {
 
 // give decompresses a packet and queues it for the host.
 func (e *Engine) give(now time.Time, p *peer, in *inbox, wire []byte) {
+	if len(wire) > 0 && wire[0] == payload.Mark {
+		var err error
+		if e.inflated, err = e.inflate.Decompress(e.inflated[:0], wire, maxWire); err != nil {
+			e.stats.Hostile.Malformed++
+			e.loseContexts(p, in) // its header may have told something
+			return
+		}
+		wire = e.inflated
+	}
 	pkt, err := in.headers.Decompress(e.pool.buffer(len(wire)+header.MaxSaving), wire)
 	if errors.Is(err, header.ErrContext) {
 		e.stats.Headers.Lost++

@@ -5,6 +5,7 @@
 package link
 
 import (
+	"math/rand/v2"
 	"net/netip"
 	"testing"
 	"time"
@@ -103,14 +104,23 @@ func (w *wirePair) step() {
 
 // TestSteadyAllocs: a link in steady flow allocates nothing, beacons apart.
 func TestSteadyAllocs(t *testing.T) {
-	for _, duplex := range []bool{false, true} {
-		w := newWirePair(t, duplex)
+	for _, c := range []struct{ duplex, compress bool }{{false, false}, {true, false}, {true, true}} {
+		duplex, w := c.duplex, newWirePair(t, c.duplex)
+		if w.a.cfg.Compress = c.compress; c.compress {
+			letters := rand.New(rand.NewPCG(testSeed, 1))
+			for i := 40; i < len(w.pkt); i++ {
+				w.pkt[i] = "etaoin shrdlu"[letters.IntN(13)]
+			}
+		}
 		for range 200 {
 			w.step()
 		}
 		bursts, got := w.bursts, w.got
 		allocs := testing.AllocsPerRun(100, w.step)
 		bursts, got = w.bursts-bursts, w.got-got
+		if s := w.a.deflate.Stats(); (s.Compressed > 0) != c.compress {
+			t.Errorf("%+v", s)
+		}
 		t.Logf("duplex %v: %d bursts, %d packets, %.2f allocations in a second", duplex, bursts, got, allocs)
 		if got < 40 {
 			t.Fatalf("only %d packets in 100 s", got)

@@ -69,6 +69,7 @@ type flow struct {
 	last    *packet // the newest that was numbered
 	waiting int     // octets of packets without a number
 	deficit int     // octets
+	saved   float64 // share of a packet that was not sent lately because it could be compressed
 	listed  bool
 	urgent  bool // listed as one of which so little waits that it goes first
 	codel   codel
@@ -299,6 +300,7 @@ func (e *Engine) enqueue(now time.Time, p *peer, h *ipHeader, pkt *packet) {
 		p.interactive = now
 	}
 	pkt.expect = p.headers.Expect(pkt.data, key)
+	pkt.expect -= int(f.saved * float64(pkt.expect))
 	pkt.todo = pkt.todo.add(0, pkt.size())
 	p.queue(f, pkt)
 	e.queued.Packets++

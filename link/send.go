@@ -332,8 +332,16 @@ func (e *Engine) compress(p *peer, pkt *packet) {
 		oldest = p.alive[0].ref.Number()
 	}
 	pkt.wire, pkt.ref = p.headers.Compress(e.pool.buffer(len(pkt.data)+1), pkt.data, pkt.flow.key, oldest)
+	if before := len(pkt.wire); e.cfg.Compress {
+		pkt.wire = e.deflate.Compress(pkt.wire)
+		pkt.flow.saved += savedWeight * (1 - float64(len(pkt.wire))/float64(max(1, before)) - pkt.flow.saved)
+	}
 	pkt.todo = pkt.todo[:0].add(0, max(1, len(pkt.wire)))
 }
+
+// savedWeight is that of the newest packet in what a flow's packets are expected to
+// be shorter by.
+const savedWeight = 0.5
 
 // shortestCut is the fewest octets of a packet worth a header at the end of a
 // frame.

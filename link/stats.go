@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"lightsong/link/header"
+	"lightsong/link/payload"
 )
 
 // Stats is a snapshot of an Engine: plain data, counted since New.
@@ -27,6 +28,7 @@ type Stats struct {
 	Airtime AirtimeStats `json:"airtime"`
 	Queue   QueueStats   `json:"queue"`
 	Headers HeaderStats  `json:"headers"`
+	Payload PayloadStats `json:"payload"`
 	Peers   []PeerStats  `json:"peers"` // by address
 }
 
@@ -116,6 +118,9 @@ type HeaderStats struct {
 	Lost       uint64 `json:"lost"`       // packets received whose context was not known
 	Resyncs    uint64 `json:"resyncs"`    // reports that asked for whole headers
 }
+
+// PayloadStats counts packets that were sent, and whether they were compressed.
+type PayloadStats = payload.Stats
 
 func (h *HeaderStats) addCompressor(c *header.Compressor) {
 	s := c.Stats()

@@ -190,6 +190,7 @@ func (s Status) print(out io.Writer, now time.Time) error {
 		l.Queue.Marked, l.Queue.Dropped, l.Packets.Dropped.QueueFull, l.Queue.Thinned, l.Queue.Repeated)
 	fmt.Fprintf(w, "headers\t%d compressed, %d whole, %d flows, %d of %d octets saved, resyncs %d, lost %d\n",
 		l.Headers.Compressed, l.Headers.Full, l.Headers.Contexts, int64(l.Headers.In)-int64(l.Headers.Out), l.Headers.In, l.Headers.Resyncs, l.Headers.Lost)
+	fmt.Fprintf(w, "content\t%d packets compressed, %d of %d octets saved\n", l.Payload.Compressed, int64(l.Payload.In)-int64(l.Payload.Out), l.Payload.In)
 	if len(l.Peers) > 0 {
 		fmt.Fprintf(w, "\npeer\tstate\theard\tSNR here/there\tMCS out/in\tloss here/there\twaiting/flows\taddresses\n")
 	}

@@ -54,6 +54,7 @@ type upConfig struct {
 		KeepaliveS   float64 `toml:"keepalive_s"`
 		QueueOctets  int     `toml:"queue_octets"`
 		Queue        string  `toml:"queue"`
+		Compress     bool    `toml:"compress"`
 	} `toml:"link"`
 	Peer []struct {
 		Name   string         `toml:"name"`
@@ -76,6 +77,7 @@ func readUpConfig(path string) (*upConfig, error) {
 	c.Audio.Rate = 48000
 	c.Audio.LatencyMS = float64(usualLatency / time.Millisecond)
 	c.Audio.LevelDBFS = usualLevel
+	c.Link.Compress = true
 	if err := readTOML(path, c); err != nil {
 		return nil, err
 	}
@@ -167,6 +169,7 @@ func (c *upConfig) link() link.Config {
 		Keepalive:   seconds(c.Link.KeepaliveS),
 		QueueOctets: c.Link.QueueOctets,
 		Queue:       discipline,
+		Compress:    c.Link.Compress,
 	}
 	if c.Led.Board != "" && cfg.MaxBurst == 0 {
 		cfg.MaxBurst = lightBurst
@@ -214,6 +217,7 @@ a.toml:
   keepalive_s = 0                             # silence after which a peer is asked whether it is there; 0: 1.5 s, or what an
                                               # eighth of an idle medium allows. More is quieter, and slower to know that one is gone
   queue = "fq-codel"                          # or "fq" (no marks, no drops), "fifo"
+  compress = true                             # what becomes shorter by it; false also hides how alike packets are from who hears their lengths
   [led]                                       # instead of [audio]: a board with an LED and a photodiode
   board = "serial:/dev/serial/by-id/usb-…"    # flash it first: ` + "`lightsong flash`" + `
                                               # "uart:/dev/…": a USB-serial adapter alone, and baud = 2000000
