@@ -1,8 +1,9 @@
 /* Boards that run the real image, joined by light.
  *
  * Each board is a simavr ATmega328P. The one that is behind in time runs next,
- * at most 16 cycles at once; light takes 2.5 µs from board to board, longer than
- * they ever are apart, so that no edge comes too late. simavr's own UART answers
+ * at most 32 cycles at once; light takes 2.5 µs from board to board, longer than
+ * they ever are apart, so that no edge comes too late. One that sleeps costs nothing
+ * until its next timer, which light may bring forward. simavr's own UART answers
  * at once and hides overruns: its registers are taken over by a model that moves
  * every octet at its cycle.
  *
@@ -52,7 +53,7 @@
 #include <simavr/sim_interrupts.h>
 #include <simavr/sim_io.h>
 
-enum { MAX_BOARDS = 16, STEP = 16, RX_VECTOR = 18, UDRE_VECTOR = 19, FLIGHT_NS = 2500, GLITCH_NS = 1000, PENDING = 64, LATE_NS = 20000000 };
+enum { MAX_BOARDS = 16, STEP = 32, RX_VECTOR = 18, UDRE_VECTOR = 19, FLIGHT_NS = 2500, GLITCH_NS = 1000, PENDING = 64, LATE_NS = 20000000 };
 enum { UCSR0A = 0xC0, UCSR0B = 0xC1, UBRR0L = 0xC4, UBRR0H = 0xC5, UDR0 = 0xC6 };
 enum { TCCR2A = 0xB0, COM2A = 0xC0 };
 enum { RXC = 0x80, TXC = 0x40, UDRE = 0x20, FE = 0x10, DOR = 0x08, U2X = 0x02, RXCIE = 0x80, UDRIE = 0x20 };
@@ -113,6 +114,7 @@ struct board {
 	struct power { double at, power; } arriving_light[PENDING];
 	int light_from, light_used;
 	uint64_t asleep;              /* cycles */
+	double due;                   /* when it runs next, ns */
 
 	uint32_t stack; /* the lowest stack pointer seen */
 	int pty;
@@ -168,12 +170,26 @@ static void append(struct octets *o, uint8_t v)
 
 static double time_of(const struct board *b) { return (double)b->avr->cycle * b->cycle_ns; }
 
+/* A core that sleeps wakes a cycle behind its next timer, as in simavr's own loop. */
+static avr_cycle_count_t wakes(const struct board *b)
+{
+	avr_cycle_count_t when = b->avr->cycle_timers.timer ? b->avr->cycle_timers.timer->when : 0;
+	return (when > b->avr->cycle ? when : b->avr->cycle) + 1;
+}
+
+/* When b runs next has changed. */
+static void plan(struct board *b)
+{
+	b->due = (double)(b->avr->state == cpu_Sleeping ? wakes(b) : b->avr->cycle) * b->cycle_ns;
+}
+
 static avr_cycle_count_t cycle_at(const struct board *b, double ns) { return (avr_cycle_count_t)ceil(ns / b->cycle_ns); }
 
 static void at(struct board *b, double ns, avr_cycle_timer_t fn)
 {
 	avr_cycle_count_t when = cycle_at(b, ns);
 	avr_cycle_timer_register(b->avr, when > b->avr->cycle ? when - b->avr->cycle : 1, fn, b);
+	plan(b);
 }
 
 /* ------------------------------------------------------------- serial line */
@@ -618,21 +634,17 @@ static avr_cycle_count_t glitch(avr_t *avr, avr_cycle_count_t when, void *param)
 
 /* -------------------------------------------------------------------- time */
 
-static void no_sleep(avr_t *avr, avr_cycle_count_t cycles)
-{
-	struct board *b = boards;
-	while (b->avr != avr)
-		b++;
-	b->asleep += 1 + cycles; /* time passes in the simulation only */
-}
+/* simavr takes a core that sleeps to its next timer at once, past light that others have yet
+ * to send. So it is kept where it is until all others have come that far. */
+static void no_sleep(avr_t *avr, avr_cycle_count_t cycles) { avr->cycle -= 1 + cycles; }
 
-/* A core that sleeps is taken to its next timer at once, past light that others
- * have yet to send. So there is a timer all the time. */
-static avr_cycle_count_t heartbeat(avr_t *avr, avr_cycle_count_t when, void *param)
+/* Lets the time pass that b sleeps. */
+static void doze(struct board *b, avr_cycle_count_t until)
 {
-	(void)avr;
-	(void)param;
-	return when + 2 * STEP; /* less than light takes */
+	if (b->avr->state != cpu_Sleeping || until <= b->avr->cycle)
+		return;
+	b->asleep += until - b->avr->cycle;
+	b->avr->cycle = until;
 }
 
 /* What simavr does not know of and must not survive a reset: it has dropped all
@@ -652,7 +664,6 @@ static void after_reset(avr_t *avr)
 	b->line = b->pending_used ? b->pending[(b->pending_from + b->pending_used - 1) % PENDING].light : b->line;
 	b->pending_used = b->light_used = 0;
 	b->pins_changed = b->floating = false;
-	avr_cycle_timer_register(avr, 1, heartbeat, NULL);
 }
 
 static void push_reset(struct board *b)
@@ -668,26 +679,33 @@ static void push_reset(struct board *b)
 
 static void run_until(double ns)
 {
+	for (int i = 0; i < board_count; i++)
+		plan(&boards[i]);
 	for (;;) {
 		struct board *b = &boards[0];
 		for (int i = 1; i < board_count; i++)
-			if (time_of(&boards[i]) < time_of(b))
+			if (boards[i].due < b->due)
 				b = &boards[i];
-		if (time_of(b) >= ns)
-			return;
+		if (b->due >= ns)
+			break;
+		doze(b, wakes(b));
 		int state = avr_run(b->avr);
 		if (boot && (state == cpu_Done || state == cpu_Crashed)) {
 			push_reset(b); /* there is no program yet: it ran into empty flash */
+			plan(b);
 			continue;
 		}
 		if (state == cpu_Done || state == cpu_Crashed)
 			die("board %d stopped at %#x after %.0f ns", b->number, b->avr->pc, time_of(b));
+		plan(b);
 		flush_light(b);
 		show_eye(b, time_of(b), blinks(b) ? 0.25 + 0.5 * (b->pins >> 1) : b->level);
 		uint32_t sp = b->avr->data[R_SPL] | b->avr->data[R_SPH] << 8;
 		if (sp < b->stack && sp != 0)
 			b->stack = sp;
 	}
+	for (int i = 0; i < board_count; i++)
+		doze(&boards[i], cycle_at(&boards[i], ns));
 }
 
 static uint32_t load(struct board *b, const char *hex)
@@ -728,7 +746,6 @@ static void start_board(struct board *b, const char *hex, double ppm)
 	b->host_bit_ns = 1e9 / 115200;
 	b->stack = b->avr->ramend;
 	take_over_uart(b);
-	avr_cycle_timer_register(b->avr, 1, heartbeat, NULL);
 	b->ambient = 1;
 	if (led) {
 		avr_irq_register_notify(avr_io_getirq(b->avr, AVR_IOCTL_IOPORT_GETIRQ('B'), IOPORT_IRQ_REG_PORT), led_pins, b);
