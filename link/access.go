@@ -64,11 +64,13 @@ type access struct {
 	with      *peer
 	since     time.Time
 	initiator bool
+	rash      bool // its first burst may meet another's
 	owedAt    time.Time
 	eager     bool  // the answer need not wait until then if the host has replied
 	goOn      *peer // our exchange continues with a burst at goOnAt
 	goOnAt    time.Time
 	pausedTo  time.Time // the PHY failed
+	floor     floor
 }
 
 // question is what a peer was asked last.
@@ -95,14 +97,30 @@ func (e *Engine) drawBackoff(now time.Time) time.Duration {
 	if e.cfg.Caps.FullDuplex {
 		return 0
 	}
-	return time.Duration(e.random.IntN(max(e.access.window, e.firstWindow(now)))) * e.slot()
+	return time.Duration(e.drawSlot(max(e.access.window, e.firstWindow(now)))) * e.slot()
+}
+
+// drawSlot draws from a window of slots. Stations that know one another never
+// draw the same: each has every n-th slot, as long as the window has so many.
+func (e *Engine) drawSlot(window int) int {
+	n, rank := 1, 0
+	for _, p := range e.peers {
+		if p.live() {
+			n++
+			if p.address < e.address {
+				rank++
+			}
+		}
+	}
+	n = min(n, window)
+	return e.random.IntN(window/n)*n + rank%n
 }
 
 // endExchange ends the exchange under way. After one of ours that was long,
 // those who wait may go first; if nobody did lately, nobody waits.
 func (e *Engine) endExchange(now time.Time) {
 	a := &e.access
-	if a.with != nil && a.initiator && (now.Sub(a.rival) < rivalFor || now.Sub(a.alone) >= rivalFor) {
+	if a.with != nil && a.initiator && a.floor.next == 0 && (now.Sub(a.rival) < rivalFor || now.Sub(a.alone) >= rivalFor) {
 		share := min(1, float64(now.Sub(a.since))/float64(e.cfg.MaxExchange))
 		a.backoff += e.drawBackoff(now) + time.Duration(share*float64(e.crowd(rivalWindow))*float64(e.slot()))
 		a.yielded = now
@@ -114,13 +132,17 @@ func (e *Engine) endExchange(now time.Time) {
 // present need: two that draw from a window for many mostly wait.
 func (e *Engine) crowd(window int) int {
 	const many = 3 // others
-	others := 0
+	return max(minWindow, window*min(e.others(), many)/many)
+}
+
+// others is the number of live peers.
+func (e *Engine) others() (n int) {
 	for _, p := range e.peers {
 		if p.live() {
-			others++
+			n++
 		}
 	}
-	return max(minWindow, window*min(others, many)/many)
+	return n
 }
 
 // firstWindow is the number of slots that a first back-off is drawn from.
@@ -161,7 +183,11 @@ func (e *Engine) mayContend() time.Time {
 	if e.cfg.Caps.FullDuplex {
 		return e.access.pausedTo
 	}
-	at := e.access.free.Add(e.ifs() + e.access.backoff)
+	a := &e.access
+	at := a.free
+	if !e.hasFloor() {
+		at = at.Add(e.ifs() + a.backoff)
+	}
 	if at.Before(e.access.pausedTo) {
 		at = e.access.pausedTo
 	}
@@ -188,6 +214,7 @@ func (e *Engine) accessTick(now time.Time) {
 		}
 	}
 	e.sense(now)
+	e.floorLapses(now)
 }
 
 // ridesOn tells whether the answer of p may still come, because a burst is under
@@ -268,20 +295,20 @@ func (e *Engine) reserved(now time.Time, d time.Duration) {
 	e.sense(now)
 }
 
-// oweAnswer notes that p is to be answered at once; gave tells that the host got
-// packets, to which it may have an answer in a moment. To a burst of airtime that
-// is over sooner than that moment, and so brought few packets, the answer goes
-// with the host's first reply: on a fast medium the wait would be most of a ping.
-func (e *Engine) oweAnswer(now time.Time, p *peer, gave bool, airtime time.Duration) {
+// oweAnswer notes that p is to be answered at once; gave is how many packets the
+// host got, to which it may have an answer in a moment. To a single one, or to a
+// burst of airtime that is over sooner than that moment, the answer goes with the
+// host's first reply: the wait would be most of a ping.
+func (e *Engine) oweAnswer(now time.Time, p *peer, gave int, airtime time.Duration) {
 	a := &e.access
 	at := now
-	if gave {
+	if gave > 0 {
 		at = now.Add(hostTurn)
 	}
 	if a.with != p {
 		a.with, a.since, a.initiator = p, now, false
 	}
-	a.owed, a.owedAt, a.eager = p, at, airtime <= hostTurn
+	a.owed, a.owedAt, a.eager = p, at, gave == 1 || airtime <= hostTurn
 	e.sense(now)
 }
 
@@ -294,7 +321,7 @@ func (e *Engine) answered(now time.Time, p *peer, c *control, airtime time.Durat
 		e.sense(now)
 		return
 	}
-	q.open = false
+	q.open, a.rash = false, false
 	e.proves(now, p)
 	p.poll, p.silent, p.holdOff = false, 0, time.Time{}
 	gap := max(0, now.Sub(q.asked)-airtime)
@@ -306,7 +333,7 @@ func (e *Engine) answered(now time.Time, p *peer, c *control, airtime time.Durat
 	if a.asked == p {
 		a.asked = nil
 		if c.flags&flagWanted == 0 {
-			if a.initiator && a.with == p && now.Sub(a.since) < e.cfg.MaxExchange && p.ready() {
+			if e.holdsTurn(p) && a.floor.next == 0 && now.Sub(a.since) < e.cfg.MaxExchange && p.ready() {
 				a.goOn, a.goOnAt = p, now
 			} else {
 				e.endExchange(now)
@@ -396,6 +423,7 @@ func (e *Engine) silence(now time.Time, p *peer) {
 	a := &e.access
 	e.stats.Bursts.Silence++
 	p.question.open = false
+	a.floor.next = 0 // whoever had it: what was said did not arrive
 	e.noAnswer(now, p)
 	if a.asked == p {
 		a.asked = nil
@@ -488,6 +516,7 @@ func (p *peer) hasData() bool {
 func (e *Engine) burstLeft(now time.Time, c *current) {
 	a := &e.access
 	a.lastBurst = now
+	e.floorNamed(now, &e.control, true)
 	if c.kind == unicast && c.wanted {
 		if !c.peer.question.open || !e.cfg.Caps.FullDuplex {
 			e.ask(now, c.peer, c.id)
@@ -537,7 +566,14 @@ func (e *Engine) nextBurst(now time.Time, dst *phy.Burst) bool {
 			return false
 		}
 		a.owed = nil
-		over := a.initiator && a.with == p && now.Sub(a.since) >= e.cfg.MaxExchange
+		over := e.holdsTurn(p) && now.Sub(a.since) >= e.cfg.MaxExchange
+		switch a.floor.next {
+		case 0, p.address:
+		case e.address: // our turn begins with the answer
+			a.with, a.since, a.initiator, over = p, now, true, false
+		default:
+			over = true
+		}
 		return e.buildUnicast(now, p, true, !over && p.silent < pollOnlyFrom && p.hasData(), false, dst)
 	}
 	if a.asked != nil {
@@ -570,14 +606,20 @@ func (e *Engine) contend(now time.Time, dst *phy.Burst) bool {
 			continue
 		}
 		poll := p.poll || p.silent >= pollOnlyFrom
+		before := *a
+		if !e.hasFloor() || !a.floor.gave { // else our turn goes on with another station
+			a.since = now
+		}
+		a.rash = !e.hasFloor() && (now.Sub(a.lastBurst) > quietFor || e.others() > 1 && now.Sub(a.rival) < rivalFor)
+		a.with, a.initiator = p, true
 		if e.buildUnicast(now, p, false, !poll, poll, dst) {
 			e.served = p.address
-			a.with, a.since, a.initiator = p, now, true
 			if a.yielded.After(a.rival) {
 				a.alone = now
 			}
 			return true
 		}
+		*a = before
 	}
 	return false
 }

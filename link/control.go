@@ -14,15 +14,16 @@ const (
 	wireVersion = 1
 
 	headOctets   = 13 // of every control block
+	nextOctets   = 2  // the next speaker, if there is one
 	reportOctets = 7  // of the report behind it, without its entries
 	formOctets   = 2  // of the wishes for forms in it, where bursts have forms
 
 	maxData     = 128 // data frames in a burst, so that the bitmap of one fits
 	historySize = 4   // bursts that a report tells of
 
-	minControl  = headOctets + reportOctets + formOctets + 2 + maxData/8 // a report of one full burst fits
-	maxPrefixes = 8                                                      // in a beacon
-	maxHeard    = 16                                                     // neighbours in a beacon
+	minControl  = headOctets + nextOctets + reportOctets + formOctets + 2 + maxData/8 // a report of one full burst fits
+	maxPrefixes = 8                                                                   // in a beacon
+	maxHeard    = 16                                                                  // neighbours in a beacon
 
 	navUnit = 20 * time.Millisecond
 	snrUnit = 0.5 // dB
@@ -35,6 +36,10 @@ const (
 	unicast  kind = iota // to one station: fragments, acknowledgements
 	flooded              // to all stations: broadcast and multicast packets
 	beaconed             // to all stations: a beacon
+
+	kindMask = 0x03
+	moreBit  = 0x04 // the source has more to send
+	nextBit  = 0x08 // the next speaker is named
 )
 
 // Flags of a control block.
@@ -68,6 +73,8 @@ type control struct {
 	data  uint8  // frames; the others of the burst are parity
 	nav   uint8  // navUnits for which the medium stays reserved after the burst
 	base  uint16 // oldest packet of src that is still alive
+	more  bool   // src has more to send, to whomever
+	next  uint16 // address of the station that speaks next, anyone, or 0: none is named
 
 	// With flagReport: what src has heard of dst.
 	peerEpoch uint16 // of dst, as src knows it
@@ -101,12 +108,22 @@ func (h *heardBurst) has(i int) bool {
 // octets are left out, the oldest first: heard is in order, newest first.
 func (c *control) appendTo(dst []byte, limit int) []byte {
 	start := len(dst)
-	dst = append(dst, wireVersion<<4|byte(c.kind))
+	first := byte(wireVersion<<4) | byte(c.kind)
+	if c.more {
+		first |= moreBit
+	}
+	if c.next != 0 {
+		first |= nextBit
+	}
+	dst = append(dst, first)
 	dst = binary.BigEndian.AppendUint16(dst, c.src)
 	dst = binary.BigEndian.AppendUint16(dst, c.dst)
 	dst = binary.BigEndian.AppendUint16(dst, c.epoch)
 	dst = append(dst, c.id, c.flags, c.data, c.nav)
 	dst = binary.BigEndian.AppendUint16(dst, c.base)
+	if c.next != 0 {
+		dst = binary.BigEndian.AppendUint16(dst, c.next)
+	}
 	if c.flags&flagReport == 0 {
 		return dst
 	}
@@ -134,7 +151,7 @@ func (c *control) parse(p []byte) bool {
 		return false
 	}
 	*c = control{
-		kind:  kind(p[0] & 15),
+		kind:  kind(p[0] & kindMask),
 		src:   binary.BigEndian.Uint16(p[1:]),
 		dst:   binary.BigEndian.Uint16(p[3:]),
 		epoch: binary.BigEndian.Uint16(p[5:]),
@@ -143,13 +160,24 @@ func (c *control) parse(p []byte) bool {
 		data:  p[9],
 		nav:   p[10],
 		base:  binary.BigEndian.Uint16(p[11:]),
+		more:  p[0]&moreBit != 0,
 		heard: c.heard[:0],
 	}
 	if c.kind > beaconed || c.flags&^knownFlags != 0 || c.data > maxData || c.src == 0 || c.src == broadcast || c.dst == 0 ||
-		(c.dst == broadcast) != (c.kind != unicast) {
+		(c.dst == broadcast) != (c.kind != unicast) || c.more && c.kind != unicast {
 		return false
 	}
+	named := p[0]&nextBit != 0
 	p = p[headOctets:]
+	if named {
+		if len(p) < nextOctets || c.kind != unicast {
+			return false
+		}
+		if c.next = binary.BigEndian.Uint16(p); c.next == 0 {
+			return false
+		}
+		p = p[nextOctets:]
+	}
 	if c.flags&flagReport == 0 {
 		return len(p) == 0 && c.flags&(flagHeard|flagResync) == 0
 	}

@@ -307,10 +307,13 @@ type layout struct {
 // all that is pending fits into a burst that is over within the budget it is the one
 // that is over first, else the one that brings most for its time, what the exchange
 // costs besides included.
-func (e *Engine) layOut(p *peer, mode, control, pending int, budget time.Duration) layout {
+func (e *Engine) layOut(p *peer, mode, control, pending int, careful bool, budget time.Duration) layout {
 	limits, trial := e.limitsOf(p, mode)
 	if pending == 0 && p.silent == 0 && !p.polled {
 		limits[phy.Plain] = max(mode, e.modes.suiting(e.modes[mode].SNRdB+headLead))
+		if i := limits[phy.Block]; careful && i >= 0 {
+			limits[phy.Block] = e.modes.suiting(e.modes[i].SNRdB - carefulBy)
+		}
 	}
 	top := 0
 	for _, i := range limits {

@@ -169,11 +169,11 @@ func TestFormsLayOut(t *testing.T) {
 	e, p := formed(t)
 	p.tx.want, p.tx.snr = 1, 20
 	e.takeForms(p, &control{formed: true, forms: [phy.Forms]uint8{phy.Block: 4, phy.Long: noMCS}})
-	if got := e.layOut(p, 1, headOctets, 4000, e.cfg.MaxBurst); got.form != phy.Plain || got.mode != 1 {
+	if got := e.layOut(p, 1, headOctets, 4000, false, e.cfg.MaxBurst); got.form != phy.Plain || got.mode != 1 {
 		t.Errorf("the first burst with more than fits: %+v, want a plain one in mode 1", got)
 	}
 	p.sounded = true
-	if got := e.layOut(p, 1, headOctets, 4000, e.cfg.MaxBurst); got.form != phy.Block || got.mode != 4 {
+	if got := e.layOut(p, 1, headOctets, 4000, false, e.cfg.MaxBurst); got.form != phy.Block || got.mode != 4 {
 		t.Errorf("the next one: %+v, want a block in mode 4", got)
 	}
 	if d := e.pace(p).target; d >= e.cfg.longBurst {
@@ -183,7 +183,7 @@ func TestFormsLayOut(t *testing.T) {
 	if d := e.pace(p).target; d < e.cfg.longBurst {
 		t.Errorf("target %v, a long burst takes %v", d, e.cfg.longBurst)
 	}
-	if got := e.layOut(p, 1, headOctets, 40000, e.cfg.MaxBurst); got.form != phy.Long || got.mode != 4 {
+	if got := e.layOut(p, 1, headOctets, 40000, false, e.cfg.MaxBurst); got.form != phy.Long || got.mode != 4 {
 		t.Errorf("much waits: %+v, want a long burst in mode 4", got)
 	}
 }

@@ -50,6 +50,8 @@ type peer struct {
 	recallAt time.Time // when it is called next, while it is gone
 	greetAt  time.Time // when it is asked next, because acquaintance is one-sided
 	greeted  int       // times
+	more     bool      // it said that it has more to send
+	talks    bool      // its last burst had data for us
 	holdOff  time.Time // nothing is sent to it before that, because it did not answer
 
 	// What goes to it.

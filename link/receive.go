@@ -307,8 +307,15 @@ func (e *Engine) received(now time.Time, ev *phy.Event) {
 	if c.flags&(flagWanted|flagAnswer) == flagWanted {
 		e.access.rival = now
 	}
+	if c.kind == unicast {
+		p.more, p.talks = c.more, c.dst == e.address && c.data > 0
+	}
+	e.floorNamed(now, c, false)
 	if c.dst != e.address && c.dst != broadcast {
 		e.stats.Bursts.Foreign++
+		if c.flags&(flagWanted|flagAnswer) == flagAnswer {
+			e.access.reserved = now // it was for this
+		}
 		e.reserved(now, time.Duration(c.nav)*navUnit)
 		return
 	}
@@ -321,7 +328,7 @@ func (e *Engine) received(now time.Time, ev *phy.Event) {
 		// which then sends everything again.
 		e.hearsUs(p)
 		if c.flags&flagWanted != 0 {
-			e.oweAnswer(now, p, false, airtime)
+			e.oweAnswer(now, p, 0, airtime)
 		}
 		return
 	}
@@ -347,7 +354,7 @@ func (e *Engine) received(now time.Time, ev *phy.Event) {
 		}
 		e.answered(now, p, c, airtime)
 		if c.flags&flagWanted != 0 {
-			e.oweAnswer(now, p, len(e.out) > given, airtime)
+			e.oweAnswer(now, p, len(e.out)-given, airtime)
 		}
 	case flooded:
 		e.deliver(now, p, in)

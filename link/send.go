@@ -87,6 +87,12 @@ func (e *Engine) answerAirtime(mode int) time.Duration {
 	return e.airtime(mode, headOctets+reportOctets+2*historySize, 0, 0)
 }
 
+// exchangeCost is what a burst in a mode and its answer take of a half-duplex medium
+// without data.
+func (e *Engine) exchangeCost(mode, control int) time.Duration {
+	return e.airtime(mode, control, 0, 0) + 2*e.turnaround() + e.answerAirtime(mode)
+}
+
 // budget is how long a burst to p may be. While somebody types, or waits for
 // another small packet, it is as short as what every burst costs allows, because
 // nothing of a burst is read before its end.
@@ -96,7 +102,16 @@ func (e *Engine) budget(now time.Time, p *peer, mode, control int) time.Duration
 	if e.cfg.Caps.FullDuplex {
 		budget /= historySize // several are on their way at once
 	} else {
-		cost += 2*e.turnaround() + e.answerAirtime(mode)
+		cost = e.exchangeCost(mode, control)
+		if e.holdsTurn(p) {
+			if turn := e.turn(now, p, cost); turn < e.cfg.MaxExchange { // others wait for its end
+				budget = min(budget, max(leastTurn, turn-now.Sub(e.access.since)))
+			}
+			if e.access.rash {
+				one := empty + time.Duration(float64(8*e.cfg.MTU)/e.modes[mode].NetBPS*float64(time.Second))
+				budget = min(budget, max(firstBurst, 2*cost, one))
+			}
+		}
 	}
 	if e.cfg.Queue != FIFO && !p.interactive.IsZero() && now.Sub(p.interactive) < interactiveFor {
 		budget = min(budget, max(leastBurst, interactiveCosts*cost))
@@ -412,11 +427,15 @@ func (e *Engine) buildUnicast(now time.Time, p *peer, answer, talk, ask bool, ds
 		p.hurry = e.mayHurry(now, p, mode, len(e.block))
 		pending = p.pending(p.windowOpen())
 	}
+	careful := pending == 0 && !e.cfg.Caps.FullDuplex && p.inTrouble(answer)
 	var cut layout
 	if budget := e.budget(now, p, mode, len(e.block)); e.formed {
-		cut = e.layOut(p, mode, len(e.block), pending, budget)
+		cut = e.layOut(p, mode, len(e.block), pending, careful, budget)
 		mode = cut.mode
 	} else {
+		if careful {
+			mode = e.carefulMode(mode, len(e.block))
+		}
 		mode = e.quickest(mode, len(e.block), pending, p.tx.loss, budget)
 	}
 	var burst *sentBurst
@@ -447,7 +466,13 @@ func (e *Engine) buildUnicast(now time.Time, p *peer, answer, talk, ask bool, ds
 	if burst != nil {
 		c.data = uint8(len(burst.pieces))
 		burst.id = c.id
-	} else {
+	}
+	octets := 0
+	if len(e.frames) > 0 {
+		octets = len(e.frames[0])
+	}
+	e.passFloor(now, p, mode, e.airtime(mode, len(e.block), len(e.frames), octets))
+	if burst == nil {
 		p.bare = bareBurst{open: true, id: c.id, mode: mode}
 		if wanted {
 			e.stats.Bursts.Polls++
@@ -480,6 +505,25 @@ func (e *Engine) buildFlood(now time.Time, dst *phy.Burst) bool {
 	e.current = current{kind: flooded, peer: p, burst: burst, id: c.id}
 	e.emit(mode, dst)
 	return true
+}
+
+// inTrouble tells that bursts to p are lost, and that the next acknowledgement, or
+// question for one, is to get through even so. The first questions are in the mode
+// of what was lost: they tell whether it was the mode.
+func (p *peer) inTrouble(answer bool) bool {
+	return p.silent >= silentBursts || answer && p.tx.loss > leastLoss
+}
+
+const carefulBy = 4 // dB
+
+// carefulMode is the mode in which a burst without frames needs less SNR than in
+// another, if that does not take long.
+func (e *Engine) carefulMode(mode, control int) int {
+	i := e.modes.suiting(e.modes[mode].SNRdB - carefulBy)
+	if e.airtime(i, control, 0, 0) > 2*e.airtime(mode, control, 0, 0) {
+		return mode
+	}
+	return i
 }
 
 // floodLoss is the share of lost frames that broadcast bursts are protected
@@ -612,6 +656,9 @@ func (e *Engine) takeReport(p *peer, c *control) {
 	}
 	clear(p.outstanding[len(kept):])
 	p.outstanding = kept
+	if len(kept) == 0 {
+		p.poll = false // nothing is left to ask for
+	}
 }
 
 // BurstSent tells that the burst of the last NextBurst has left, or that the PHY

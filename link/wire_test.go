@@ -52,6 +52,8 @@ func vectors() []struct{ name, hex string } {
 	c = control{kind: unicast, flags: flagReport | flagHeard | flagResync, src: 0x0304, dst: 0x0102, epoch: 0xcafe, id: 201, base: 0x8000,
 		peerEpoch: 0xbeef, newest: 9, want: 4, snr: toSNR(20)}
 	add("control: headers could not be decompressed", c.appendTo(nil, 63))
+	c = control{kind: unicast, flags: flagAnswer, src: 0x0304, dst: 0x0102, epoch: 0xcafe, id: 202, base: 0x8000, more: true, next: 0x0506}
+	add("control: more is to be sent, 0x0506 speaks next", c.appendTo(nil, 63))
 	c = control{kind: unicast, flags: flagAnswer | flagReport | flagHeard, src: 0x0304, dst: 0x0102, epoch: 0xcafe, id: 202, base: 0x8000,
 		peerEpoch: 0xbeef, newest: 10, want: 4, snr: toSNR(12), formed: true, forms: [phy.Forms]uint8{phy.Block: 17, phy.Long: noMCS},
 		heard: []heardBurst{{id: 10}}}
@@ -122,6 +124,10 @@ func TestControlRoundTrip(t *testing.T) {
 			c.dst = broadcast
 		} else {
 			c.flags |= flagReport | flagHeard
+			c.more = r.IntN(2) == 0
+			if r.IntN(2) == 0 {
+				c.next = uint16(1 + r.IntN(anyone))
+			}
 			c.peerEpoch, c.newest, c.want, c.snr, c.loss = uint16(r.Uint32()), uint8(r.Uint32()), uint8(r.Uint32()), int8(r.Uint32()), uint8(r.Uint32())
 			for range r.IntN(historySize + 1) {
 				h := heardBurst{id: uint8(r.Uint32()), n: uint8(r.IntN(3))}

@@ -1,0 +1,208 @@
+package link
+
+import (
+	"time"
+)
+
+// The floor on a half-duplex medium. Sound cannot sense a carrier for the time
+// that its buffers take, so stations that only contend waste most of a busy
+// medium on waiting and on collisions. Every burst therefore tells whether its
+// sender has more to send, and the last one of a turn, and the answer to it, name
+// the station that may speak next: it begins at once. If it stays silent, those
+// who said that they want follow by rank, a slot for each; then those of whom
+// nobody knows. Now and then nobody is named, and newcomers go first.
+const (
+	anyone    = broadcast // named: the floor is open
+	openSlots = 4         // that newcomers draw from before the others' ranks
+	wantFor   = 10 * time.Second
+
+	// Between two open floors, where stations are known that have not said that they
+	// want to speak, and where only strangers could.
+	openToPeers = 3 * time.Second
+	openToAny   = 10 * time.Second
+
+	leastTurn  = 500 * time.Millisecond
+	turnCosts  = 4                      // times what an exchange costs without data
+	firstBurst = 400 * time.Millisecond // after silence, when others may begin at the same moment
+	quietFor   = time.Second
+	lastOfTurn = 0.75 // share of a turn after which it ends with the next answer
+)
+
+// floor is who may speak.
+type floor struct {
+	next     uint16 // address named last; anyone; 0: nobody was named
+	from     uint16 // whose turn it was when anyone was named
+	gave     bool   // we named it
+	toldMore bool   // others have heard that we have more to send
+	opened   time.Time
+}
+
+// passFloor decides whether the burst to p in e.control is the last of our turn,
+// and names the next speaker. airtime is about its length, mode that of the burst.
+func (e *Engine) passFloor(now time.Time, p *peer, mode int, airtime time.Duration) {
+	if e.cfg.Caps.FullDuplex {
+		return
+	}
+	a, c := &e.access, &e.control
+	c.more = e.hasMore(now, p)
+	answer := c.flags&flagAnswer != 0
+	switch {
+	case answer && a.floor.next != 0 && a.floor.next != e.address:
+		c.next = a.floor.next // the turn is another's to give: who does not hear it hears us
+	case !e.holdsTurn(p):
+		if answer && !p.more { // the turn is over, though its holder named nobody
+			c.next = e.nextSpeaker(now, p)
+			if c.more {
+				c.next = e.address
+			}
+		}
+	case !c.more, now.Add(airtime).Sub(a.since) >= time.Duration(lastOfTurn*float64(e.turn(now, p, e.exchangeCost(mode, len(e.block))))):
+		c.next = e.nextSpeaker(now, p)
+	case a.rash && e.others() > 1 && now.Sub(a.floor.opened) >= openToPeers:
+		c.next = anyone // who else wants?
+	case !p.hasData():
+		c.next = e.address // our turn goes on with another station
+	}
+}
+
+// holdsTurn tells whether the exchange under way with p is ours.
+func (e *Engine) holdsTurn(p *peer) bool { return e.access.with == p && e.access.initiator }
+
+// hasMore tells whether there is anything to send, or to ask for, behind the burst
+// to p that is being made.
+func (e *Engine) hasMore(now time.Time, p *peer) bool {
+	for _, q := range e.peers {
+		if q == p && p.hasData() || q != p && q.ready() && !now.Before(q.holdOff) {
+			return true
+		}
+	}
+	return e.floodReady()
+}
+
+// wantsFloor tells whether a station has said lately that it has more to send.
+func (p *peer) wantsFloor(now time.Time) bool {
+	return p.live() && p.more && now.Sub(p.heard) < wantFor
+}
+
+// turn is how long the medium may be held for an exchange with a station: the more
+// others want it, the shorter, as far as most of it is not the cost of an exchange.
+// What that station has for us it says in its answers.
+func (e *Engine) turn(now time.Time, with *peer, cost time.Duration) time.Duration {
+	others := 0
+	for _, p := range e.peers {
+		if p.wantsFloor(now) && (p != with || !p.talks) {
+			others++
+		}
+	}
+	least := min(max(leastTurn, turnCosts*cost), e.cfg.MaxExchange)
+	return max(least, e.cfg.MaxExchange/time.Duration(1+others))
+}
+
+// nextSpeaker is the next station, by address, of those that want to speak after
+// our turn with p; now and then anyone; 0 if none is known.
+func (e *Engine) nextSpeaker(now time.Time, p *peer) uint16 {
+	if !e.control.more && !e.othersWant(now) {
+		return 0
+	}
+	patience := openToAny
+	var first, after uint16
+	for _, q := range e.peers { // by address
+		switch {
+		case q.wantsFloor(now):
+			if first == 0 {
+				first = q.address
+			}
+			if after == 0 && q.address > e.address {
+				after = q.address
+			}
+		case q != p && q.live():
+			patience = openToPeers
+		}
+	}
+	switch {
+	case now.Sub(e.access.floor.opened) >= patience:
+		return anyone
+	case after != 0:
+		return after
+	case first != 0:
+		return first
+	}
+	return e.address
+}
+
+func (e *Engine) othersWant(now time.Time) bool {
+	for _, p := range e.peers {
+		if p.wantsFloor(now) {
+			return true
+		}
+	}
+	return false
+}
+
+// floorNamed takes what a burst to one station says of the next speaker. Beacons
+// and broadcast packets leave the floor with whom it is.
+func (e *Engine) floorNamed(now time.Time, c *control, ours bool) {
+	if c.kind != unicast {
+		return
+	}
+	f := &e.access.floor
+	f.next, f.gave, f.from = c.next, ours, c.src
+	if c.flags&flagAnswer != 0 {
+		f.from = c.dst
+	}
+	if c.next == anyone || c.next == 0 && c.flags&flagWanted == 0 {
+		f.opened = now
+	}
+	if ours {
+		f.toldMore = c.more
+	}
+	if f.next != 0 && !e.hasFloor() && e.access.window == minWindow { // else contention is what keeps colliding stations apart
+		e.access.backoff = time.Duration(e.rank(now))*e.slot() + 1 // none would be drawn anew
+	}
+}
+
+// floorLapses takes the floor from a station that had it and did not speak.
+func (e *Engine) floorLapses(now time.Time) {
+	a := &e.access
+	if a.floor.next == 0 || a.taken || now.Before(a.free.Add(e.ifs())) {
+		return
+	}
+	if q := e.peerAt(a.floor.next); q != nil {
+		q.more = false
+	}
+	a.floor.next = 0
+}
+
+// hasFloor tells whether we are named.
+func (e *Engine) hasFloor() bool { return e.access.floor.next == e.address }
+
+// rank is how many slots we wait for when the floor was given to another who
+// stays silent, or to anyone.
+func (e *Engine) rank(now time.Time) int {
+	f := &e.access.floor
+	from := f.next
+	if from == anyone {
+		from = f.from // after a round of those who want, it is not the first's turn again
+	}
+	draw := e.random.IntN(openSlots)
+	mine := e.address - from // addresses behind from, in a circle
+	before, all := 0, 0
+	for _, p := range e.peers {
+		if p.address == f.next || !p.wantsFloor(now) {
+			continue
+		}
+		all++
+		if p.address-from < mine {
+			before++
+		}
+	}
+	switch {
+	case f.next == anyone && f.toldMore:
+		return openSlots + before
+	case f.next == anyone:
+		return draw
+	case f.toldMore:
+		return before
+	}
+	return all + draw
+}
