@@ -320,16 +320,19 @@ func BenchmarkCourse(b *testing.B) {
 		{"four", 4, nil},
 	} {
 		b.Run(c.name, func(b *testing.B) {
-			for range b.N {
+			var sums, worst struct{ whole, apart, jain float64 }
+			worst.jain = 1
+			for i := range b.N {
 				var hosts []*loadHost
 				for range c.stations {
 					hosts = append(hosts, &loadHost{packets: 5})
 				}
 				linked(b, "air", sims.AirConfig{
-					Seed: 1, Room: sims.AirRoom{RT60: new(0.15), DRR: new(3.0)},
+					Seed: 1 + uint64(i), Room: sims.AirRoom{RT60: new(0.15), DRR: new(3.0)},
 					Station: sims.AirStation{SNRdB: new(25.0)}, Jammers: c.jammers,
 				}, 90*time.Second, hosts)
 				first, last, sum, squares := time.Hour, time.Duration(0), 0., 0.
+				var all []time.Duration
 				for i, h := range hosts {
 					if h.whole == 0 {
 						b.Logf("station %d has %v", i, h.octets)
@@ -338,11 +341,20 @@ func BenchmarkCourse(b *testing.B) {
 					first, last = min(first, h.whole), max(last, h.whole)
 					rate := 1 / h.whole.Seconds()
 					sum, squares = sum+rate, squares+rate*rate
+					all = append(all, h.whole)
 				}
-				b.ReportMetric(last.Seconds(), "s")
-				b.ReportMetric((last - first).Seconds(), "Δ-s")
-				b.ReportMetric(sum*sum/squares/float64(len(hosts)), "Jain")
+				whole, apart, jain := last.Seconds(), (last - first).Seconds(), sum*sum/squares/float64(len(hosts))
+				b.Logf("seed %d: %v, Jain %.3f", 1+i, all, jain)
+				sums.whole, sums.apart, sums.jain = sums.whole+whole, sums.apart+apart, sums.jain+jain
+				worst.whole, worst.apart, worst.jain = max(worst.whole, whole), max(worst.apart, apart), min(worst.jain, jain)
 			}
+			n := float64(b.N)
+			b.ReportMetric(sums.whole/n, "s")
+			b.ReportMetric(worst.whole, "worst-s")
+			b.ReportMetric(sums.apart/n, "Δ-s")
+			b.ReportMetric(worst.apart, "worst-Δ-s")
+			b.ReportMetric(sums.jain/n, "Jain")
+			b.ReportMetric(worst.jain, "worst-Jain")
 		})
 	}
 }
