@@ -51,8 +51,7 @@ const (
 	flagReport               // a report follows
 	flagHeard                // in the report: newest is valid
 	flagResync               // in the report: headers could not be decompressed, full ones are wanted
-
-	knownFlags = 1<<iota - 1
+	flagHurry                // somebody waits for small packets of src: bursts are to be short
 )
 
 const (
@@ -163,7 +162,7 @@ func (c *control) parse(p []byte) bool {
 		more:  p[0]&moreBit != 0,
 		heard: c.heard[:0],
 	}
-	if c.kind > beaconed || c.flags&^knownFlags != 0 || c.data > maxData || c.src == 0 || c.src == broadcast || c.dst == 0 ||
+	if c.kind > beaconed || c.data > maxData || c.src == 0 || c.src == broadcast || c.dst == 0 ||
 		(c.dst == broadcast) != (c.kind != unicast) || c.more && c.kind != unicast {
 		return false
 	}

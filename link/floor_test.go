@@ -17,17 +17,22 @@ type saturated struct {
 func newSaturated(t *testing.T, seed uint64) *saturated {
 	m := newMedium(t, seed)
 	m.latency = 60 * time.Millisecond
-	m.table = nil
-	for _, x := range testModes { // 40 kb/s at most
-		x.NetBPS *= 5
-		x.FrameOctets = min(512, 5*x.FrameOctets)
-		m.table = append(m.table, x)
-	}
+	m.table = quickModes()
 	for _, name := range []string{"alpha", "beta", "gamma", "delta"} {
 		m.add(name, nil)
 	}
 	m.meet()
 	return &saturated{medium: m}
+}
+
+// quickModes reach 40 kb/s.
+func quickModes() (modes []phy.Mode) {
+	for _, x := range testModes {
+		x.NetBPS *= 5
+		x.FrameOctets = min(512, 5*x.FrameOctets)
+		modes = append(modes, x)
+	}
+	return modes
 }
 
 // load keeps the queues of stations full for d; each sends to the next one.
@@ -150,5 +155,42 @@ func TestFloorUnused(t *testing.T) {
 	}
 	if e.hasFloor() {
 		t.Error("the floor did not lapse")
+	}
+}
+
+// TestFloorHurry: who hears that somebody waits for small packets keeps its bursts
+// short for a while, to whomever they go; whose own host waits says so to all.
+func TestFloorHurry(t *testing.T) {
+	m := newMedium(t, testSeed)
+	m.table = quickModes()
+	n := m.add("alpha", nil)
+	other := m.add("beta", nil)
+	m.meet()
+	m.run(5*time.Second, nil)
+	e, p := n.engine, n.engine.peers[0]
+	mode := e.sendMode(p)
+	budget := func() time.Duration { return e.budget(m.now, p, mode, headOctets) }
+	long := budget()
+	c := control{kind: unicast, flags: flagHurry, src: 55, dst: 77, epoch: 5}
+	e.HandleEvent(m.now, &phy.Event{Kind: phy.Received, Burst: phy.Burst{Control: c.appendTo(nil, 63)}})
+	if short := budget(); short >= long {
+		t.Errorf("bursts of %v while another station is in a hurry, %v before", short, long)
+	}
+	m.run(interactiveFor, nil)
+	if got := budget(); got != long {
+		t.Errorf("bursts of %v when the hurry is over, want %v", got, long)
+	}
+
+	var flags []byte
+	m.drop = func(from, _ *node, b *phy.Burst) bool {
+		if from == n && b.Control[0]&kindMask == byte(unicast) {
+			flags = append(flags, b.Control[8])
+		}
+		return false
+	}
+	m.send(n, udp(n.addr, other.addr, 9, 1, 84))
+	m.run(time.Second, nil)
+	if len(flags) == 0 || flags[0]&flagHurry == 0 {
+		t.Errorf("bursts with flags %x, the first of them was to say that it is in a hurry", flags)
 	}
 }

@@ -52,6 +52,7 @@ type peer struct {
 	greeted  int       // times
 	more     bool      // it said that it has more to send
 	talks    bool      // its last burst had data for us
+	hurries  time.Time // when it said last that somebody waits for small packets of its
 	holdOff  time.Time // nothing is sent to it before that, because it did not answer
 
 	// What goes to it.

@@ -312,6 +312,33 @@ func (e *Engine) enqueue(now time.Time, p *peer, h *ipHeader, pkt *packet) {
 	}
 }
 
+// inInteraction tells whether a small packet to the station came lately, for which
+// somebody waits.
+func (s *scheduler) inInteraction(now time.Time) bool {
+	return !s.interactive.IsZero() && now.Sub(s.interactive) < interactiveFor
+}
+
+// inHurry tells whether that is so for any station.
+func (e *Engine) inHurry(now time.Time) bool {
+	for _, p := range e.peers {
+		if p.inInteraction(now) {
+			return true
+		}
+	}
+	return false
+}
+
+// othersHurry tells whether another station has said so lately: its packet waits
+// for the end of our bursts.
+func (e *Engine) othersHurry(now time.Time) bool {
+	for _, p := range e.peers {
+		if !p.hurries.IsZero() && now.Sub(p.hurries) < interactiveFor {
+			return true
+		}
+	}
+	return false
+}
+
 // mayHurry tells whether the next burst to p is for its urgent packets alone, so
 // that they need not wait for the end of a long one. It is worth a burst of its own
 // now and then: hurryShare times what such a burst takes lies between two.

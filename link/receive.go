@@ -309,6 +309,9 @@ func (e *Engine) received(now time.Time, ev *phy.Event) {
 	}
 	if c.kind == unicast {
 		p.more, p.talks = c.more, c.dst == e.address && c.data > 0
+		if c.flags&flagHurry != 0 {
+			p.hurries = now
+		}
 	}
 	e.floorNamed(now, c, false)
 	if c.dst != e.address && c.dst != broadcast {

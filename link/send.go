@@ -95,7 +95,8 @@ func (e *Engine) exchangeCost(mode, control int) time.Duration {
 
 // budget is how long a burst to p may be. While somebody types, or waits for
 // another small packet, it is as short as what every burst costs allows, because
-// nothing of a burst is read before its end.
+// nothing of a burst is read before its end. On a half-duplex medium that is
+// somebody anywhere on it.
 func (e *Engine) budget(now time.Time, p *peer, mode, control int) time.Duration {
 	empty := e.airtime(mode, control, 0, 0)
 	budget, cost := e.cfg.MaxBurst, empty
@@ -113,7 +114,7 @@ func (e *Engine) budget(now time.Time, p *peer, mode, control int) time.Duration
 			}
 		}
 	}
-	if e.cfg.Queue != FIFO && !p.interactive.IsZero() && now.Sub(p.interactive) < interactiveFor {
+	if e.cfg.Queue != FIFO && (p.inInteraction(now) || !e.cfg.Caps.FullDuplex && (e.inHurry(now) || e.othersHurry(now))) {
 		budget = min(budget, max(leastBurst, interactiveCosts*cost))
 	}
 	// Where the control block alone takes long, frames get as much again.
@@ -454,6 +455,9 @@ func (e *Engine) buildUnicast(now time.Time, p *peer, answer, talk, ask bool, ds
 	}
 	if p.name == "" {
 		c.flags |= flagStranger
+	}
+	if !e.cfg.Caps.FullDuplex && e.inHurry(now) {
+		c.flags |= flagHurry
 	}
 	c.base, c.id = p.base(), p.nextID
 	if wanted {

@@ -52,8 +52,8 @@ func vectors() []struct{ name, hex string } {
 	c = control{kind: unicast, flags: flagReport | flagHeard | flagResync, src: 0x0304, dst: 0x0102, epoch: 0xcafe, id: 201, base: 0x8000,
 		peerEpoch: 0xbeef, newest: 9, want: 4, snr: toSNR(20)}
 	add("control: headers could not be decompressed", c.appendTo(nil, 63))
-	c = control{kind: unicast, flags: flagAnswer, src: 0x0304, dst: 0x0102, epoch: 0xcafe, id: 202, base: 0x8000, more: true, next: 0x0506}
-	add("control: more is to be sent, 0x0506 speaks next", c.appendTo(nil, 63))
+	c = control{kind: unicast, flags: flagAnswer | flagHurry, src: 0x0304, dst: 0x0102, epoch: 0xcafe, id: 202, base: 0x8000, more: true, next: 0x0506}
+	add("control: more is to be sent, 0x0506 speaks next, somebody waits", c.appendTo(nil, 63))
 	c = control{kind: unicast, flags: flagAnswer | flagReport | flagHeard, src: 0x0304, dst: 0x0102, epoch: 0xcafe, id: 202, base: 0x8000,
 		peerEpoch: 0xbeef, newest: 10, want: 4, snr: toSNR(12), formed: true, forms: [phy.Forms]uint8{phy.Block: 17, phy.Long: noMCS},
 		heard: []heardBurst{{id: 10}}}
@@ -535,7 +535,7 @@ func FuzzEngine(f *testing.F) {
 				if len(p) < 12 {
 					break
 				}
-				c := control{kind: kind(head[0] & 1), src: uint16(p[0]%8 + 1), dst: 7, epoch: uint16(p[1] % 3), id: p[2], flags: p[3] & knownFlags, data: p[4] % 5, nav: p[5], base: uint16(p[6]) << 8,
+				c := control{kind: kind(head[0] & 1), src: uint16(p[0]%8 + 1), dst: 7, epoch: uint16(p[1] % 3), id: p[2], flags: p[3], data: p[4] % 5, nav: p[5], base: uint16(p[6]) << 8,
 					peerEpoch: 1, newest: p[7], want: p[8] % 8, snr: int8(p[9]), loss: p[10]}
 				if head[0]&7 == 7 {
 					c.kind = beaconed
