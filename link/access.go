@@ -66,7 +66,8 @@ type access struct {
 	initiator bool
 	rash      bool // its first burst may meet another's
 	owedAt    time.Time
-	eager     bool  // the answer need not wait until then if the host has replied
+	eager     bool  // the answer need not wait until then if there is something to send
+	lone      bool  // nor if the host has replied to the only packet that it got
 	goOn      *peer // our exchange continues with a burst at goOnAt
 	goOnAt    time.Time
 	pausedTo  time.Time // the PHY failed
@@ -296,9 +297,10 @@ func (e *Engine) reserved(now time.Time, d time.Duration) {
 }
 
 // oweAnswer notes that p is to be answered at once; gave is how many packets the
-// host got, to which it may have an answer in a moment. To a single one, or to a
-// burst of airtime that is over sooner than that moment, the answer goes with the
-// host's first reply: the wait would be most of a ping.
+// host got, to which it may have an answer in a moment. To a single one the answer
+// goes with the host's reply. To a burst of airtime that is over sooner than that
+// moment it goes as soon as there is anything to send: on a fast medium the wait
+// would be most of a ping.
 func (e *Engine) oweAnswer(now time.Time, p *peer, gave int, airtime time.Duration) {
 	a := &e.access
 	at := now
@@ -308,7 +310,7 @@ func (e *Engine) oweAnswer(now time.Time, p *peer, gave int, airtime time.Durati
 	if a.with != p {
 		a.with, a.since, a.initiator = p, now, false
 	}
-	a.owed, a.owedAt, a.eager = p, at, gave == 1 || airtime <= hostTurn
+	a.owed, a.owedAt, a.eager, a.lone = p, at, airtime <= hostTurn, gave == 1
 	e.sense(now)
 }
 
@@ -562,7 +564,8 @@ func (e *Engine) NextBurst(now time.Time, dst *phy.Burst) bool {
 func (e *Engine) nextBurst(now time.Time, dst *phy.Burst) bool {
 	a := &e.access
 	if p := a.owed; p != nil {
-		if now.Before(a.owedAt) && (!a.eager || !p.hasData()) {
+		replied := a.lone && !p.interactive.Before(a.owedAt.Add(-hostTurn))
+		if now.Before(a.owedAt) && !replied && (!a.eager || !p.hasData()) {
 			return false
 		}
 		a.owed = nil
