@@ -98,7 +98,11 @@ func (e *Engine) drawBackoff(now time.Time) time.Duration {
 	if e.cfg.Caps.FullDuplex {
 		return 0
 	}
-	return time.Duration(e.drawSlot(max(e.access.window, e.firstWindow(now)))) * e.slot()
+	window := max(e.access.window, e.firstWindow(now))
+	if w := e.beaconWindow(); w > window && e.nextBeacon().Before(now.Add(time.Duration(w)*e.slot())) {
+		return time.Duration(e.random.IntN(w)) * e.slot() // those who do not know one another draw, too
+	}
+	return time.Duration(e.drawSlot(window)) * e.slot()
 }
 
 // drawSlot draws from a window of slots. Stations that know one another never

@@ -6,10 +6,14 @@ import (
 	"lightsong/phy"
 )
 
-// Discovery: beacons tell who is there. Their airtime is bounded to beaconShare
-// of the medium for each station.
+// Discovery: beacons tell who is there. Their airtime is bounded to one part in
+// beaconShare of the medium for each station, and in roomShare for all that are known.
+// News travels faster, and waits for what it costs.
 const (
 	beaconShare   = 50              // the airtime of a beacon times this lies between two of them
+	roomShare     = 20              // the airtime of a beacon of each station times this, likewise
+	newsShare     = 2               // likewise, while there is news
+	maxRoom       = 32              // stations that count: more may be made up by somebody
 	firstInterval = 2 * time.Second // while alone; doubled up to what beaconShare allows
 	peerInterval  = 10 * time.Second
 	maxInterval   = 255 * time.Second // what a beacon can announce
@@ -74,9 +78,39 @@ func (e *Engine) beaconAirtime(mode, octets int) time.Duration {
 func beaconParity(k int) int { return (k + 1) / 2 }
 
 func (e *Engine) minBeaconInterval() time.Duration {
-	d := beaconShare * e.beaconAirtime(e.basicMode(), typicalBeacon)
+	d := time.Duration(max(beaconShare, roomShare*e.room())) * e.beaconAirtime(e.basicMode(), typicalBeacon)
 	return min(max(peerInterval, d.Round(time.Second)), maxInterval)
 }
+
+// room is the number of stations that share the medium, as far as it is known.
+func (e *Engine) room() int { return min(1+e.others(), maxRoom) }
+
+// newsInterval is the least between two beacons of a station while there is news.
+// All stations have the same news, for everybody has heard the station that is new.
+func (e *Engine) newsInterval() time.Duration {
+	return max(firstInterval/2, time.Duration(newsShare*e.room())*e.nextBeaconAirtime())
+}
+
+// nextBeaconAirtime is about that of the next beacon: of one that names the stations
+// heard now.
+func (e *Engine) nextBeaconAirtime() time.Duration {
+	octets := 4 + len(e.cfg.Name) + heardSize*min(e.others(), maxHeard)
+	for _, p := range e.cfg.Prefixes {
+		if octets += prefixV6; p.Addr().Is4() {
+			octets += prefixV4 - prefixV6
+		}
+	}
+	return e.beaconAirtime(e.basicMode(), octets)
+}
+
+// beaconWindow is the number of slots that the back-off of a beacon is drawn from.
+// Nobody knows how many stations that nobody has heard want to send theirs at the same
+// moment, and a collision costs two: so the wait may last as long as one.
+func (e *Engine) beaconWindow() int {
+	return min(int(e.nextBeaconAirtime()/e.slot()), mostBeaconWindow)
+}
+
+const mostBeaconWindow = 64
 
 // alone tells that no peer is live.
 func (e *Engine) alone() bool {
@@ -91,7 +125,8 @@ func (e *Engine) alone() bool {
 // beaconSoon brings the next beacon forward: there is news. Several stations may
 // have the same news, so they draw lots.
 func (e *Engine) beaconSoon(now time.Time) {
-	at := later(now, e.beacons.last.Add(firstInterval/2)).Add(e.jitter(0, rivalWindow/2*e.slot()))
+	spread := time.Duration(max(rivalWindow/2, e.beaconWindow())) * e.slot()
+	at := later(now, e.beacons.last.Add(e.newsInterval())).Add(e.jitter(0, spread))
 	if at.Before(e.beacons.at) {
 		e.beacons.at = at
 	}

@@ -24,7 +24,7 @@ const (
 
 	holdFor = 30 * time.Second // a packet waits for a peer that is gone
 
-	strangerShare = 4 // stations that never answered take at most one part in so many of the medium for questions
+	strangerShare = 2 // of a station's part of the medium one in so many is for questions to those that never answered
 )
 
 // checkCost is what a question to p and its answer take of the medium.
@@ -77,13 +77,15 @@ func (e *Engine) watch(now time.Time, p *peer) {
 		} else {
 			p.poll = true
 		}
-	case (p.state == PeerHeard || p.name == "") && !now.Before(p.greetAt) && e.mayAsk(now, p):
+	case (p.state == PeerHeard || p.name == "") && now.Sub(p.metAt) >= e.greetAfter()<<p.greeted && e.mayAsk(now, p):
 		// A beacon was lost on one side: ask, before the next one is due.
-		p.greetAt = now.Add(firstGreeting << min(p.greeted, maxGreetings))
-		p.greeted++
+		p.metAt, p.greeted = now, min(p.greeted+1, maxGreetings)
 		e.pollSoon(now, p)
 	}
 }
+
+// greetAfter is how long beacons have for telling two stations of each other.
+func (e *Engine) greetAfter() time.Duration { return max(firstGreeting, 2*e.newsInterval()) }
 
 // mayAsk tells whether p may be asked for a sign of life: stations that never
 // answered may be made up by somebody, hundreds of them.
@@ -94,7 +96,7 @@ func (e *Engine) mayAsk(now time.Time, p *peer) bool {
 	if now.Before(e.greetAt) {
 		return false
 	}
-	e.greetAt = now.Add(strangerShare * e.checkCost(p))
+	e.greetAt = now.Add(time.Duration(strangerShare*e.room()) * e.checkCost(p))
 	return true
 }
 
@@ -153,7 +155,7 @@ func (e *Engine) comeBack(now time.Time, p *peer) {
 	for _, pkt := range p.alive {
 		pkt.first, pkt.tries = now, 0 // nobody was there to hear what was tried
 	}
-	p.greetAt, p.greeted = now.Add(firstGreeting), 0
+	p.metAt, p.greeted = now, 0
 	e.greetBack(now, p)
 	e.tryHeld(now)
 }
@@ -197,7 +199,7 @@ func (e *Engine) noAnswer(now time.Time, p *peer) {
 	}
 	if p.unproven++; p.state == PeerUp && p.unproven >= deafTries && now.Sub(p.proven) >= goneAfter {
 		p.state, p.deaf = PeerHeard, true
-		p.greetAt, p.greeted = now.Add(firstGreeting), 0
+		p.metAt, p.greeted = now, 0
 	}
 }
 

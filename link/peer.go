@@ -19,7 +19,7 @@ const (
 	retireFor   = 30 * time.Second // a former epoch is not taken for a restart
 	maxRetired  = 4
 
-	firstGreeting = 3 * time.Second // after a station was first heard; doubled from then on
+	firstGreeting = 3 * time.Second // after a station was first heard, at least; doubled from then on
 	maxGreetings  = 6               // doublings
 )
 
@@ -48,8 +48,8 @@ type peer struct {
 	keptIn   ceiling
 	settled  bool      // what had come in part was given up
 	recallAt time.Time // when it is called next, while it is gone
-	greetAt  time.Time // when it is asked next, because acquaintance is one-sided
-	greeted  int       // times
+	metAt    time.Time // acquaintance is one-sided since then, or it was asked then
+	greeted  int       // doublings of how long nothing is done about that
 	more     bool      // it said that it has more to send
 	talks    bool      // its last burst had data for us
 	hurries  time.Time // when it said last that somebody waits for small packets of its
@@ -143,7 +143,7 @@ func (e *Engine) newPeer(now time.Time, address, epoch uint16) *peer {
 		oldest := slices.MinFunc(e.peers, func(a, b *peer) int { return a.heard.Compare(b.heard) })
 		e.removePeer(now, oldest)
 	}
-	p := &peer{scheduler: scheduler{pool: &e.pool}, headers: header.NewCompressor(true), address: address, epoch: epoch, state: PeerHeard, heard: now, interval: e.minBeaconInterval(), greetAt: now.Add(firstGreeting)}
+	p := &peer{scheduler: scheduler{pool: &e.pool}, headers: header.NewCompressor(true), address: address, epoch: epoch, state: PeerHeard, heard: now, interval: e.minBeaconInterval(), metAt: now}
 	p.tx, p.rx = newTransmission(e.modes), newReception(e.modes)
 	p.forms = newForms(e.modes)
 	p.nextID = uint8(e.random.Uint32())
@@ -251,7 +251,7 @@ func (e *Engine) identify(now time.Time, c *control) *peer {
 	}
 	p.epoch = c.epoch
 	p.stats.Restarts++
-	p.state, p.greetAt, p.greeted = PeerHeard, now.Add(firstGreeting), 0
+	p.state, p.metAt, p.greeted = PeerHeard, now, 0
 	p.deaf, p.unproven, p.holdOff = false, 0, time.Time{}
 	p.restoreModes()
 	p.restartSequence(e)
@@ -321,6 +321,7 @@ func (e *Engine) takeBeacon(now time.Time, p *peer, b *beacon) {
 		}
 		e.hearsUs(p)
 		e.takeWish(p, n.want, n.snr)
+		p.poll = p.poll && len(p.outstanding) > 0
 	}
 	e.tryHeld(now)
 }

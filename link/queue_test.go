@@ -163,17 +163,22 @@ func TestPingUnderLoad(t *testing.T) {
 }
 
 // TestGoodputAgainstFIFO: without a ping, what the queue drops and marks costs TCP
-// no more than 5 % of what it has with a FIFO.
+// no more than 5 % of what it has with a FIFO. What waits behind a hole at the end
+// counts for less than that: on the slow channels that takes some minutes.
 func TestGoodputAgainstFIFO(t *testing.T) {
 	tested := channels
 	if testing.Short() {
 		tested = channels[3:]
 	}
 	for _, c := range tested {
+		d := 4 * time.Minute
+		if c.bps < 20000 {
+			d *= 2
+		}
 		for _, flows := range []int{1, 4} {
-			fifo := saturate(t, c, FIFO, false, flows, false, 4*time.Minute)
+			fifo := saturate(t, c, FIFO, false, flows, false, d)
 			for _, ecn := range []bool{false, true} {
-				got := saturate(t, c, FQCoDel, ecn, flows, false, 4*time.Minute)
+				got := saturate(t, c, FQCoDel, ecn, flows, false, d)
 				t.Logf("%v, %d flows, ECN %v: %.1f kb/s, FIFO %.1f", c, flows, ecn, got.bps/1000, fifo.bps/1000)
 				if got.bps < 0.95*fifo.bps {
 					t.Errorf("%v, %d flows, ECN %v: %.1f kb/s, with FIFO %.1f", c, flows, ecn, got.bps/1000, fifo.bps/1000)

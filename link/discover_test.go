@@ -1,0 +1,98 @@
+package link
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"lightsong/phy"
+)
+
+// inOneLEDLight makes a medium like that of boards whose one LED both sends and hears
+// (modem/line's table): what every burst costs is long, answers are quick.
+func inOneLEDLight(t testing.TB, seed uint64, stations int) *medium {
+	t.Helper()
+	m := newMedium(t, seed)
+	m.table = []phy.Mode{
+		{MCS: 0, NetBPS: 875, SNRdB: 11.3, FrameOctets: 69},
+		{MCS: 1, NetBPS: 1426, SNRdB: 18.4, FrameOctets: 113},
+		{MCS: 2, NetBPS: 1615, SNRdB: 21.5, FrameOctets: 128},
+		{MCS: 3, NetBPS: 4540, SNRdB: 42.9, FrameOctets: 211},
+		{MCS: 4, NetBPS: 5465, SNRdB: 46.6, FrameOctets: 254},
+		{MCS: 5, NetBPS: 6153, SNRdB: 50, FrameOctets: 286},
+	}
+	m.took = func(b *phy.Burst) time.Duration {
+		cost := 313 * time.Millisecond // pairs of slots
+		if b.MCS >= 3 {
+			cost = 124 * time.Millisecond // words
+		}
+		octets := 0
+		for _, f := range b.Frames {
+			octets += len(f) + 4
+		}
+		return cost + time.Duration(float64(8*octets)/m.table[b.MCS].NetBPS*float64(time.Second))
+	}
+	m.latency = 3 * time.Millisecond
+	for i := range stations {
+		n := m.add(fmt.Sprintf("station %c", 'a'+i), func(c *Config) { c.MaxBurst = 4 * time.Second })
+		n.snr = 56
+	}
+	return m
+}
+
+// acquainted is how many of the pairs of stations know each other both ways: by name,
+// and that they are heard.
+func (m *medium) acquainted() (n int) {
+	for _, n1 := range m.nodes {
+		for _, p := range n1.engine.peers {
+			if p.state == PeerUp && p.name != "" {
+				n++
+			}
+		}
+	}
+	return n
+}
+
+// TestRoomMeets: stations that begin at the same moment and share a medium on which
+// every burst is long find each other in the time that two beacons of each take, one
+// to be heard and one that tells who is, at the half of the medium that news may take;
+// as much again is for those that collide. From then on the beacons of all take a
+// twentieth of the medium at most, or a fiftieth each.
+func TestRoomMeets(t *testing.T) {
+	for _, stations := range []int{2, 4, 10} {
+		for seed := range uint64(3) {
+			m := inOneLEDLight(t, seed, stations)
+			start := m.now
+			var beacons time.Duration
+			for _, n := range m.nodes {
+				n.observe = func(_ time.Time, b *phy.Burst) {
+					if kind(b.Control[0]&kindMask) == beaconed {
+						beacons += m.airtime(b)
+					}
+				}
+			}
+			want := stations * (stations - 1)
+			met := m.run(5*time.Minute, func() bool { return m.acquainted() == want })
+			took := m.now.Sub(start)
+			airtime := m.nodes[0].engine.nextBeaconAirtime()
+			limit := firstInterval + 2*2*newsShare*time.Duration(stations)*airtime
+			if !met || took > limit {
+				t.Errorf("%d stations: %d of %d acquaintances after %v, want all within %v", stations, m.acquainted(), want, took, limit)
+			}
+			t.Logf("%d stations, seed %d: %v", stations, seed, took)
+			if seed != 0 {
+				continue
+			}
+			m.run(time.Minute, nil) // the last news
+			const idle = 10 * time.Minute
+			beacons = 0
+			m.run(idle, nil)
+			if share, most := beacons.Seconds()/idle.Seconds(), max(1./roomShare, float64(stations)/beaconShare); share > most {
+				t.Errorf("%d stations, seed %d: beacons take %.3f of an idle medium, want at most %.3f", stations, seed, share, most)
+			}
+			if n := m.acquainted(); n != want {
+				t.Errorf("%d stations, seed %d: %d of %d acquaintances are left after %v", stations, seed, n, want, idle)
+			}
+		}
+	}
+}
