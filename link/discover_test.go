@@ -96,3 +96,51 @@ func TestRoomMeets(t *testing.T) {
 		}
 	}
 }
+
+// TestRoomShares: ten stations on a medium on which every burst is long, all with more to
+// send than it carries, each to the next one. Turns of four times what an exchange costs
+// leave little else: nine tenths of the time carry a burst that arrives, and all get
+// the same.
+func TestRoomShares(t *testing.T) {
+	const stations, settle, measure = 10, time.Minute, 4 * time.Minute
+	for seed := range uint64(2) {
+		m := inOneLEDLight(t, seed, stations)
+		for i, n := range m.nodes {
+			to := m.nodes[(i+1)%stations]
+			for k := range int((settle + measure) / time.Second) {
+				m.after(time.Minute+time.Duration(k)*time.Second, func() { m.send(n, udp(n.addr, to.addr, 7, k, 576)) })
+			}
+		}
+		m.run(time.Minute+settle, nil)
+		octets := func() (all []float64) {
+			for _, n := range m.nodes {
+				got := 0
+				for _, p := range n.got {
+					got += len(p)
+				}
+				all = append(all, float64(got))
+			}
+			return all
+		}
+		before := octets()
+		lost := 0
+		for _, n := range m.nodes {
+			lost -= int(n.engine.Stats().Bursts.Missed)
+			n.airtime = 0
+		}
+		m.run(measure, nil)
+		var sum, squares, air float64
+		for i, x := range octets() {
+			x -= before[i]
+			sum += x
+			squares += x * x
+			air += m.nodes[i].airtime.Seconds()
+			lost += int(m.nodes[i].engine.Stats().Bursts.Missed)
+		}
+		share, jain := air/measure.Seconds(), sum*sum/squares/stations
+		t.Logf("seed %d: light for %.3f of the time, %d times a burst was missed, %.2f kb/s, Jain %.3f", seed, share, lost, 8*sum/measure.Seconds()/1e3, jain)
+		if share < 0.9 || lost > 0 || jain < 0.95 {
+			t.Errorf("seed %d: light for %.3f of the time, want 0.9; %d times a burst was missed; Jain %.3f, want 0.95", seed, share, lost, jain)
+		}
+	}
+}

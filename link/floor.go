@@ -12,9 +12,9 @@ import (
 // who said that they want follow by rank, a slot for each; then those of whom
 // nobody knows. Now and then nobody is named, and newcomers go first.
 const (
-	anyone    = broadcast // named: the floor is open
-	openSlots = 4         // that newcomers draw from before the others' ranks
-	wantFor   = 10 * time.Second
+	anyone    = broadcast        // named: the floor is open
+	openSlots = 4                // that newcomers draw from before the others' ranks
+	wantFor   = 30 * time.Second // a round of turns of twenty stations whose bursts last a second; who wants no longer lets the floor lapse
 
 	// Between two open floors, where stations are known that have not said that they
 	// want to speak, and where only strangers could.
