@@ -23,6 +23,9 @@ const (
 	firstRTO = 500 * time.Millisecond // beyond turnaround, before an exchange was measured
 	minRTO   = 150 * time.Millisecond
 	maxRTO   = 10 * time.Second
+	// The first question is asked after leastKeep of silence; with two more that stay
+	// without an answer so long each, a peer that is gone is known to be within 5 s.
+	promptRTO = 900 * time.Millisecond // with the answer's airtime
 
 	maxHoldOff   = 8 * time.Second
 	pollOnlyFrom = 3 // questions without an answer: before more data is sent, the peer has to show up
@@ -406,17 +409,19 @@ func (p *peer) measure(d time.Duration) {
 
 // ask opens the question for what p has heard, from now on.
 func (e *Engine) ask(now time.Time, p *peer, id uint8) {
-	rto := e.turnaround() + hostTurn
-	if p.rtt == 0 {
-		rto += firstRTO
-	} else {
-		rto = max(rto+minRTO, p.rtt+4*p.rttVar)
-	}
 	mode := 0
 	if i, ok := p.rx.want(e.modes); ok {
 		mode = i
 	}
 	answer := e.answerAirtime(mode)
+	rto := e.turnaround() + hostTurn
+	if p.rtt == 0 {
+		rto += firstRTO
+	} else {
+		// The first measures vary much, and who is asked more than it asks has few
+		// others. It may be short: an answer that is under way is waited for.
+		rto = max(rto+minRTO, p.rtt+minRTO, min(p.rtt+4*p.rttVar, promptRTO-answer))
+	}
 	rto = min(rto<<min(max(0, p.silent-1)/2, 4), maxRTO)
 	p.question = question{open: true, id: id, asked: now, answerBy: now.Add(rto + answer)}
 	// On a full-duplex medium the answer rides on the burst behind the one that the
@@ -440,6 +445,9 @@ func (e *Engine) silence(now time.Time, p *peer) {
 	p.silent++
 	e.silentForm(p)
 	e.fallSilent(p)
+	if p.live() && p.gone(now) {
+		e.goDown(now, p)
+	}
 	if !p.live() {
 		p.poll = false // the next call has its time
 		e.sense(now)
@@ -494,9 +502,9 @@ func (p *peer) ready() bool {
 
 // wants tells whether p would get a burst now: one that has been asked is not
 // asked again before it has answered, though on a full-duplex medium it may get
-// more data.
+// more data, unless it has been silent for long.
 func (p *peer) wants() bool {
-	return p.ready() && (!p.question.open || !p.poll && p.hasData())
+	return p.ready() && (!p.question.open || !p.poll && p.silent < pollOnlyFrom && p.hasData())
 }
 
 // hasData tells whether packets for p could be sent now.

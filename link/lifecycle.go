@@ -67,7 +67,7 @@ func (e *Engine) watch(now time.Time, p *peer) {
 		return
 	}
 	switch {
-	case silence > 3*p.interval+2*time.Second, silence >= goneAfter && p.unheard > 0 && p.unheard >= p.patience:
+	case p.gone(now):
 		e.goDown(now, p)
 	case p.question.open || p.poll || p.hasData() || e.current.active || e.access.owed == p:
 		// It is being asked, or will be.
@@ -86,6 +86,12 @@ func (e *Engine) watch(now time.Time, p *peer) {
 
 // greetAfter is how long beacons have for telling two stations of each other.
 func (e *Engine) greetAfter() time.Duration { return max(firstGreeting, 2*e.newsInterval()) }
+
+// gone tells whether a peer has been silent for so long that it is not there.
+func (p *peer) gone(now time.Time) bool {
+	silence := now.Sub(p.heard)
+	return silence > 3*p.interval+2*time.Second || silence >= goneAfter && p.unheard > 0 && p.unheard >= p.patience
+}
 
 // mayAsk tells whether p may be asked for a sign of life: stations that never
 // answered may be made up by somebody, hundreds of them.

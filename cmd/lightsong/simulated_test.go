@@ -27,6 +27,7 @@ type simulation struct {
 	hosts   []link.Host                            // the stations'
 	stream  func(i int, p *sims.Port) audio.Stream // what a station hears and plays by; nil: its port
 	medium  func(i int, p *audio.PHY) phy.PHY      // what its link sees; nil: the PHY
+	plugs   func(air *sims.Air)                    // gets the medium before it begins; nil: nobody pulls a plug
 }
 
 // simulatedAddr is the address of a station's host.
@@ -38,6 +39,9 @@ func (s simulation) run(t *testing.T, f func(ctx context.Context, stations []*li
 	air, err := sims.NewAir(s.air)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if s.plugs != nil {
+		s.plugs(air)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
