@@ -307,7 +307,8 @@ func (e *Engine) reserved(now time.Time, d time.Duration) {
 // host got, to which it may have an answer in a moment. To a single one the answer
 // goes with the host's reply. To a burst of airtime that is over sooner than that
 // moment it goes as soon as there is anything to send: on a fast medium the wait
-// would be most of a ping.
+// would be most of a ping. So it does where both ways are open: what else the host
+// replies may follow at once.
 func (e *Engine) oweAnswer(now time.Time, p *peer, gave int, airtime time.Duration) {
 	a := &e.access
 	at := now
@@ -317,7 +318,7 @@ func (e *Engine) oweAnswer(now time.Time, p *peer, gave int, airtime time.Durati
 	if a.with != p {
 		a.with, a.since, a.initiator = p, now, false
 	}
-	a.owed, a.owedAt, a.eager, a.lone = p, at, airtime <= hostTurn, gave == 1
+	a.owed, a.owedAt, a.eager, a.lone = p, at, airtime <= hostTurn || e.cfg.Caps.FullDuplex, gave == 1
 	e.sense(now)
 }
 
@@ -426,7 +427,7 @@ func (e *Engine) ask(now time.Time, p *peer, id uint8) {
 	p.question = question{open: true, id: id, asked: now, answerBy: now.Add(rto + answer)}
 	// On a full-duplex medium the answer rides on the burst behind the one that the
 	// peer is sending.
-	p.question.latest = p.question.answerBy.Add(2 * max(e.cfg.MaxBurst/historySize, 2*answer))
+	p.question.latest = p.question.answerBy.Add(2 * max(e.besides(answer), 2*answer))
 }
 
 // silence ends the wait for an answer that did not come.

@@ -50,7 +50,7 @@ type Config struct {
 	MaxBurst    time.Duration // airtime of a burst; default 2 s, or 5.6 s for bursts of long form
 	MaxExchange time.Duration // until a station contends for the medium again; default 3 s
 	Keepalive   time.Duration // silence after which a peer is asked whether it is there; default: as questions take an eighth of an idle medium, 1.5 s at least
-	QueueOctets int           // of packets waiting or not yet acknowledged; default 64 KiB
+	QueueOctets int           // of packets waiting or not yet acknowledged; default 256 KiB, of which FQCoDel keeps free what the rate does not ask for; with others 64 KiB
 	Queue       Discipline    // default FQCoDel
 	Compress    bool          // packets that become shorter by it; what is received may be compressed anyway
 
@@ -80,6 +80,9 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.QueueOctets == 0 {
 		c.QueueOctets = 64 << 10
+		if c.Queue == FQCoDel {
+			c.QueueOctets = 256 << 10 // a fast lead has so much under way
+		}
 	}
 	switch {
 	case c.Name == "" || len(c.Name) > MaxName || !utf8.ValidString(c.Name):

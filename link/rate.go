@@ -19,7 +19,8 @@ const (
 	leastLoss   = 0.02 // share of lost frames aimed at: stepWorth of what the mode is faster than the one before
 	mostLoss    = 0.1
 	stepWorth   = 0.4
-	startMargin = 3.0 // dB
+	duplexLoss  = 0.002 // at most, on a full-duplex medium
+	startMargin = 3.0   // dB
 	minMargin   = -6.0
 	maxMargin   = 6.0  // as long as most frames arrive
 	marginStep  = 1.0  // dB wider, when all frames of a burst are lost; doubled with each such burst in a row
@@ -150,6 +151,18 @@ func (m modes) target(i int) float64 {
 		return mostLoss
 	}
 	return max(leastLoss, min(mostLoss, stepWorth*(m[i].NetBPS/m[i-1].NetBPS-1)))
+}
+
+// target is likewise. Where both ways are open a burst holds dozens of frames and several
+// are on their way: one lost frame keeps all behind it waiting for a second and more,
+// which TCP takes for a loss of its own (its timer follows the round trip of what came
+// at once).
+func (e *Engine) target(i int) float64 {
+	t := e.modes.target(i)
+	if e.cfg.Caps.FullDuplex {
+		t = min(t, duplexLoss)
+	}
+	return t
 }
 
 // frames takes the outcome of a burst's frames; wanted tells that the burst came

@@ -385,7 +385,7 @@ func (e *Engine) takeFrames(now time.Time, p *peer, in *inbox, c *control, b *ph
 		rx := p.reception(form)
 		want, asked := rx.want(e.modes)
 		if form == phy.Plain || !p.forms[form].barred { // no margin makes up for motion
-			rx.frames(n, lost, asked && e.modes[want].MCS == b.MCS, e.modes.target(want))
+			rx.frames(n, lost, asked && e.modes[want].MCS == b.MCS, e.target(want))
 		}
 	}
 	if form == phy.Plain && c.kind == unicast && float64(lost) < badShare*float64(max(1, n)) {

@@ -99,9 +99,9 @@ func (e *Engine) exchangeCost(mode, control int) time.Duration {
 // somebody anywhere on it.
 func (e *Engine) budget(now time.Time, p *peer, mode, control int) time.Duration {
 	empty := e.airtime(mode, control, 0, 0)
-	budget, cost := e.cfg.MaxBurst, empty
+	budget, cost, short := e.cfg.MaxBurst, empty, e.cfg.MaxBurst
 	if e.cfg.Caps.FullDuplex {
-		budget /= historySize // several are on their way at once
+		budget, short = e.besides(empty), budget/historySize
 	} else {
 		cost = e.exchangeCost(mode, control)
 		if e.holdsTurn(p) {
@@ -115,11 +115,20 @@ func (e *Engine) budget(now time.Time, p *peer, mode, control int) time.Duration
 		}
 	}
 	if e.cfg.Queue != FIFO && (p.inInteraction(now) || !e.cfg.Caps.FullDuplex && (e.inHurry(now) || e.othersHurry(now))) {
-		budget = min(budget, max(leastBurst, interactiveCosts*cost))
+		budget = min(budget, short, max(leastBurst, interactiveCosts*cost))
 	}
 	// Where the control block alone takes long, frames get as much again.
 	return max(budget, 2*empty)
 }
+
+// besides is how long a burst may be on a full-duplex medium, where several are on
+// their way at once, by how long one without frames is.
+func (e *Engine) besides(empty time.Duration) time.Duration {
+	return min(e.cfg.MaxBurst, max(e.cfg.MaxBurst/historySize, duplexCosts*empty))
+}
+
+// duplexCosts keeps what such a burst costs besides its frames to a sixteenth.
+const duplexCosts = 16
 
 // longest is how many data frames of octets, with their parity, may be sent in a
 // burst of a length: at least one.

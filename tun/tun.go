@@ -25,9 +25,10 @@ const (
 	maxName     = unix.IFNAMSIZ - 1
 	addrGenNone = 1 // IN6_ADDR_GEN_MODE_NONE of linux/if_link.h
 
-	// queueLength of the kernel in packets: the daemon's own queues are fair
-	// and bounded, so no backlog may build up before them.
-	queueLength = 32
+	// queueLength of the kernel in packets: what TCP may send at one
+	// acknowledgement comes in one go, before the daemon is woken. It reads at
+	// once, so that this is no backlog before its own queues.
+	queueLength = 256
 )
 
 // The ways in which Open can fail, to be found with errors.Is.

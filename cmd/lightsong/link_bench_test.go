@@ -146,18 +146,23 @@ func (t *tracer) log(format string, args ...any) {
 
 // burst says what a burst is, by its control block (docs/wire-link.md).
 func (t *tracer) burst(b *phy.Burst) string {
-	octets, got := 0, 0
-	for _, f := range b.Frames {
+	octets := 0
+	var lost []int
+	for i, f := range b.Frames {
 		if f != nil {
 			octets = len(f)
-			got++
+		} else {
+			lost = append(lost, i)
 		}
 	}
-	if len(b.Control) < 9 {
-		return fmt.Sprintf("mode %d, %d of %d frames of %d, control %x", b.MCS, got, len(b.Frames), octets, b.Control)
+	what := fmt.Sprintf("mode %d, %d frames of %d", b.MCS, len(b.Frames), octets)
+	if lost != nil {
+		what += fmt.Sprintf(" less %d", lost)
 	}
-	return fmt.Sprintf("mode %d, %d of %d frames of %d, control %d: kind %x, flags %02x, number %d", b.MCS, got, len(b.Frames), octets, len(b.Control),
-		b.Control[0], b.Control[8], b.Control[7])
+	if len(b.Control) < 9 {
+		return fmt.Sprintf("%s, control %x", what, b.Control)
+	}
+	return fmt.Sprintf("%s, control %d: kind %x, flags %02x, number %d", what, len(b.Control), b.Control[0], b.Control[8], b.Control[7])
 }
 
 func (t *tracer) Transmit(ctx context.Context, b *phy.Burst) error {
@@ -215,7 +220,7 @@ func BenchmarkLink(b *testing.B) {
 	lead := func(snr float64) sims.AirConfig {
 		inf := 1e9
 		return sims.AirConfig{Seed: 1, Room: sims.AirRoom{RT60: new(0.0), OwnEcho: new(false)},
-			Station: sims.AirStation{SNRdB: &snr, SpeakerLimit: &inf}}
+			Station: sims.AirStation{SNRdB: &snr, SpeakerLimit: &inf, MicDB: new(-3.0)}}
 	}
 	room := func(rt60, drr, snr float64) sims.AirConfig {
 		return sims.AirConfig{Seed: 1, Room: sims.AirRoom{RT60: &rt60, DRR: &drr}, Station: sims.AirStation{SNRdB: &snr}}

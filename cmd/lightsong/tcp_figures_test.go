@@ -15,7 +15,7 @@ import (
 // kernel's: NewReno (RFC 5681, 6582) without SACK and ECN, an initial window of ten
 // segments (RFC 6928), RFC 6298's timer with Linux's least value, acknowledgements
 // for each second segment or after 40 ms, timestamps' 12 octets in each segment. Before the
-// link are 32 packets of queue, which drops what does not fit.
+// link are 256 packets of queue, which drops what does not fit.
 type tcpHost struct {
 	from, to netip.Addr
 
@@ -48,7 +48,7 @@ type tcpHost struct {
 const (
 	tcpHeads   = 20 + 20 + 12
 	tcpPayload = 1400 - tcpHeads
-	tcpQueue   = 32
+	tcpQueue   = 256
 	tcpFirst   = 10
 	tcpLeast   = 200 * time.Millisecond
 	tcpDelay   = 40 * time.Millisecond

@@ -263,10 +263,12 @@ type BurstEnder interface {
 
 // How long a station's clock waits, in wall-clock time, for the next Write of a
 // burst: a guess, and, for a user who calls EndBurst, a limit for one who died
-// without.
+// without. For the first one it waits so many tenths of the time from one block to
+// the next.
 const (
 	airGuess    = 20 * time.Millisecond
 	airPatience = 5 * time.Second
+	airTakes    = 6
 )
 
 // airStream is a station of a simulated air behind a socket.
@@ -279,6 +281,8 @@ type airStream struct {
 
 	// The reader's own.
 	heard   []float32 // of the last block, not yet read
+	heardAt time.Time
+	pace    time.Duration // from one block to the next, smoothed; at most a block
 	message []byte
 	taken   []float32
 
@@ -289,8 +293,7 @@ type airStream struct {
 	burst   bool      // more is likely to be written at once
 	failed  error
 	wait    time.Duration // for the writer in the middle of a burst
-	grace   *time.Timer
-	patient bool // until grace fires
+	grace   *time.Timer   // wakes the reader when it has waited for so long
 }
 
 // DialAir joins the simulated air behind the unix socket at path, as the
@@ -365,7 +368,6 @@ func joinAir(conn net.Conn, hello AirHello) (*airStream, error) {
 	s.grace = time.AfterFunc(s.wait, func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		s.patient = false
 		s.changed.Broadcast()
 	})
 	s.grace.Stop()
@@ -410,22 +412,33 @@ func (s *airStream) exchange() (lost int, err error) {
 		return 0, err
 	}
 	s.heard, lost, err = s.blocks.Read(true)
+	now, block := time.Now(), time.Duration(s.welcome.Block)*time.Second/time.Duration(s.rate)
+	s.pace += (min(now.Sub(s.heardAt), block) - s.pace) / 4
+	s.heardAt = now
 	return lost / s.channels, err
 }
 
-// take moves a block from the queue to taken. In the middle of a burst it
-// waits for the writer.
+// take moves a block from the queue to taken. In the middle of a burst it waits for
+// the writer; otherwise, for one that begins, until a sound card would take the block,
+// which is not as soon as it has recorded one: an answer to what was just heard would
+// come a block later.
 func (s *airStream) take() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.burst && len(s.queue) < cap(s.queue) {
-		s.patient = true
-		s.grace.Reset(s.wait)
-		for s.failed == nil && s.burst && s.patient && len(s.queue) < cap(s.queue) {
+	for s.failed == nil && len(s.queue) < cap(s.queue) {
+		burst, until := s.burst, s.heardAt.Add(airTakes*s.pace/10)
+		if burst {
+			until = time.Now().Add(s.wait)
+		}
+		s.grace.Reset(time.Until(until))
+		for s.failed == nil && s.burst == burst && len(s.queue) < cap(s.queue) && time.Now().Before(until) {
 			s.changed.Wait()
 		}
-		s.grace.Stop()
+		if !time.Now().Before(until) {
+			break
+		}
 	}
+	s.grace.Stop()
 	s.burst = s.burst && len(s.queue) == cap(s.queue)
 	s.taken = append(s.taken[:0], s.queue...)
 	s.queue = s.queue[:0]

@@ -1,0 +1,334 @@
+//go:build netnslong
+
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"slices"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
+
+	"lightsong/link"
+)
+
+// What a link carries between two hosts, with real daemons and the kernel's TCP and
+// ping, over every sample of a simulated medium. Times are the medium's: it waits for
+// its stations, so that on a busy machine the kernel's clock is faster than it. By
+// how much is told beside the figures; the kernel's timers see a round trip that is
+// so much longer.
+
+// leadAt is an audio lead with an SNR, a level that its input was set to (docs/bench.md)
+// and a queue discipline.
+func leadAt(snr float64, duplex, queue string) medium {
+	return medium{
+		name: fmt.Sprintf("lead %g dB", snr),
+		air: fmt.Sprintf(`
+[room]
+rt60_s = 0.0
+own_echo = false
+[station]
+snr_db = %.1f
+speaker_clip_dbfs = inf
+mic_gain_db = -3.0
+`, snr),
+		audio: fmt.Sprintf("profile = \"cable\"\nduplex = %q\n[link]\nqueue = %q", duplex, queue),
+	}
+}
+
+// tcpMedia are the media on which TestTCP measures, and what is asked of them.
+var tcpMedia = []struct {
+	medium
+	oneWay, bothWays float64 // kb/s of TCP's payload, each way
+	idle             float64 // ms, the mean of pings of 84 octets on an idle link
+}{
+	{leadAt(60, "full", "fq-codel"), 280, 250, 130},
+	{leadAt(20, "full", "fq-codel"), 85, 0, 0},
+	{leadAt(10, "full", "fq-codel"), 35, 0, 0},
+	{leadAt(3, "full", "fq-codel"), 10, 0, 0},
+}
+
+// TestTCP measures 50 pings on an idle link and then a minute of TCP, one way and
+// both ways at once.
+func TestTCP(t *testing.T) {
+	for _, tt := range tcpMedia {
+		t.Run(tt.name, func(t *testing.T) {
+			const pings = 50
+			r := newPairRig(t, tt.medium)
+			rtts := r.pings(t, pings, 500*time.Millisecond)
+			mean := 0.
+			for _, rtt := range rtts {
+				mean += rtt / float64(len(rtts))
+			}
+			t.Logf("idle: %d of %d pings, %s", len(rtts), pings, spread(rtts))
+			if len(rtts) < pings || tt.idle > 0 && mean > tt.idle {
+				t.Errorf("idle: %d of %d pings, mean %.0f ms, want all and %.0f ms", len(rtts), pings, mean, tt.idle)
+			}
+			check := func(name string, want float64, flows ...*flow) {
+				scale, before := r.timeScale(), r.links(t)
+				got := r.goodput(time.Minute, flows...)
+				slow, after := scale(), r.links(t)
+				for i, f := range flows {
+					t.Logf("TCP %s %s %.1f kb/s, the medium at %.2f of real time; %s", name, f.name, got[i], slow, f.kernel())
+					if got[i] < want {
+						t.Errorf("TCP %s %s %.1f kb/s, want %g", name, f.name, got[i], want)
+					}
+				}
+				for _, f := range flows {
+					f.stop()
+				}
+				for i, a := range before {
+					b := after[i]
+					t.Logf("%s: %d bursts in %.1f s of airtime, %d frames, %d parity, %d again, %d silences; MCS %d; queue %+v", b.Station, b.Bursts.Sent-a.Bursts.Sent, (b.Airtime.Sent - a.Airtime.Sent).Seconds(),
+						b.Frames.Sent-a.Frames.Sent, b.Frames.Parity-a.Frames.Parity, b.Frames.Repeated-a.Frames.Repeated, b.Bursts.Silence-a.Bursts.Silence, b.Peers[0].MCSOut, b.Queue)
+				}
+			}
+			const settling = 15 * time.Second
+			there := r.saturate(t, 0, 1, false)
+			r.pass(settling)
+			check("one way", tt.oneWay, there)
+			there, back := r.saturate(t, 0, 1, false), r.saturate(t, 1, 0, false)
+			r.pass(settling)
+			check("both ways", tt.bothWays, there, back)
+		})
+	}
+}
+
+// TestPingUnderTCP pings for a minute, once a second, beside one TCP connection that
+// saturates the link, without a discipline and with the link's own.
+func TestPingUnderTCP(t *testing.T) {
+	for _, c := range []struct {
+		snr    float64
+		duplex string
+		p95    float64 // ms, asked for
+	}{{0, "full", 1000}, {12.5, "full", 400}, {12.5, "half", 0}} {
+		fifo := 0.
+		for _, queue := range []string{"fifo", "fq-codel"} {
+			for _, ecn := range []bool{false, true} {
+				if ecn && queue == "fifo" {
+					continue
+				}
+				t.Run(fmt.Sprintf("%.1f dB %s duplex %s ECN %v", c.snr, c.duplex, queue, ecn), func(t *testing.T) {
+					const pings, settling = 60, 20 * time.Second
+					r := newPairRig(t, leadAt(c.snr, c.duplex, queue))
+					f := r.saturate(t, 0, 1, ecn)
+					r.pass(settling)
+					scale := r.timeScale()
+					from, octets := r.time(), f.octets.Load()
+					rtts := r.pings(t, pings, time.Second)
+					goodput := f.kbps(octets, r.time()-from)
+					l := patientStatus(t, r.sides[0].control).Link
+					t.Logf("TCP %.1f kb/s; %d of %d pings, %s; the medium at %.2f of real time; MCS %d; queue %+v; headers %+v",
+						goodput, len(rtts), pings, spread(rtts), scale(), l.Peers[0].MCSOut, l.Queue, l.Headers)
+					if queue == "fifo" {
+						fifo = goodput
+						return
+					}
+					if len(rtts) < pings*95/100 {
+						t.Errorf("%d of %d pings came back", len(rtts), pings)
+					} else if p95 := rtts[len(rtts)*95/100]; c.p95 > 0 && p95 > c.p95 {
+						t.Errorf("95 %% of the pings within %.0f ms, want %g", p95, c.p95)
+					}
+					if goodput < 0.95*fifo {
+						t.Errorf("TCP %.1f kb/s, want 95 %% of the %.1f of a FIFO", goodput, fifo)
+					}
+				})
+			}
+		}
+	}
+}
+
+// links is what both daemons say of the link.
+func (r *pairRig) links(t *testing.T) (l [2]link.Stats) {
+	t.Helper()
+	for i, s := range r.sides {
+		l[i] = patientStatus(t, s.control).Link
+	}
+	return l
+}
+
+// timeScale begins a measurement; the function it returns tells how much of the
+// medium's time has passed since, by real time.
+func (r *pairRig) timeScale() func() float64 {
+	began, clock := r.time(), time.Now()
+	return func() float64 { return float64(r.time()-began) / float64(time.Since(clock)) }
+}
+
+// pass waits until so much of the medium's time has passed.
+func (r *pairRig) pass(d time.Duration) {
+	for end := r.time() + d; r.time() < end; {
+		time.Sleep(20 * time.Millisecond)
+	}
+}
+
+// flow is a TCP connection that always has more to send.
+type flow struct {
+	name   string
+	octets atomic.Int64                // received
+	conn   atomic.Pointer[net.TCPConn] // the sender's
+	stop   func()
+}
+
+// kernel is what the sending kernel says of the connection.
+func (f *flow) kernel() string {
+	conn := f.conn.Load()
+	if conn == nil {
+		return "not connected"
+	}
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return err.Error()
+	}
+	var info *unix.TCPInfo
+	var infoErr error
+	if err := raw.Control(func(fd uintptr) {
+		info, infoErr = unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO)
+	}); err != nil || infoErr != nil {
+		return fmt.Sprint(errors.Join(err, infoErr))
+	}
+	return fmt.Sprintf("window %d segments, round trip %d ms, %d segments again, window there %d octets", info.Snd_cwnd, info.Rtt/1000, info.Total_retrans, info.Snd_wnd)
+}
+
+// kbps is what was received since octets had been, in so much time.
+func (f *flow) kbps(octets int64, d time.Duration) float64 {
+	return float64(8*(f.octets.Load()-octets)) / d.Seconds() / 1000
+}
+
+// goodput measures flows for so long of the medium's time, in kb/s.
+func (r *pairRig) goodput(d time.Duration, flows ...*flow) []float64 {
+	from, before, got := r.time(), make([]int64, len(flows)), make([]float64, len(flows))
+	for i, f := range flows {
+		before[i] = f.octets.Load()
+	}
+	r.pass(d)
+	took := r.time() - from
+	for i, f := range flows {
+		got[i] = f.kbps(before[i], took)
+	}
+	return got
+}
+
+// saturate sends by TCP from one host to the other until stop, or the test's end.
+func (r *pairRig) saturate(t *testing.T, from, to int, ecn bool) *flow {
+	t.Helper()
+	for _, h := range r.holders {
+		err := inNetworkOf(h.pid(), func() error {
+			return os.WriteFile("/proc/sys/net/ipv4/tcp_ecn", []byte(map[bool]string{false: "0", true: "1"}[ecn]), 0)
+		})
+		if err != nil {
+			t.Fatalf("ECN %v: %v", ecn, err)
+		}
+	}
+	var listener net.Listener
+	err := inNetworkOf(r.holders[to].pid(), func() (err error) {
+		listener, err = net.Listen("tcp4", net.JoinHostPort(r.sides[to].v4, "0"))
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	f := &flow{name: r.sides[from].name + "→" + r.sides[to].name}
+	var group errgroup.Group
+	group.Go(func() error {
+		defer listener.Close()
+		defer context.AfterFunc(ctx, func() { listener.Close() })()
+		conn, err := listener.Accept()
+		if err != nil {
+			return err
+		}
+		defer conn.Close()
+		defer context.AfterFunc(ctx, func() { conn.Close() })()
+		for buf := make([]byte, 4096); ; {
+			n, err := conn.Read(buf)
+			f.octets.Add(int64(n))
+			if err != nil {
+				return err
+			}
+		}
+	})
+	group.Go(func() error {
+		var conn net.Conn
+		err := inNetworkOf(r.holders[from].pid(), func() (err error) {
+			conn, err = (&net.Dialer{Control: withCUBIC}).DialContext(ctx, "tcp4", listener.Addr().String())
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		defer conn.Close()
+		f.conn.Store(conn.(*net.TCPConn))
+		// What is under way when it stops would fill the link for seconds more.
+		defer context.AfterFunc(ctx, func() { conn.(*net.TCPConn).SetLinger(0); conn.Close() })()
+		for {
+			if _, err := conn.Write(make([]byte, 4096)); err != nil {
+				return err
+			}
+		}
+	})
+	f.stop = func() {
+		early := ctx.Err() == nil
+		cancel()
+		if err := group.Wait(); err != nil && early && !errors.Is(err, net.ErrClosed) && !errors.Is(err, context.Canceled) {
+			t.Errorf("TCP %s: %v", f.name, err)
+		}
+	}
+	t.Cleanup(f.stop)
+	return f
+}
+
+// pings sends pings of 84 octets from the first host to the second, one each
+// interval, and returns in milliseconds of the medium what those took that came back,
+// the shortest first.
+func (r *pairRig) pings(t *testing.T, n int, interval time.Duration) (rtts []float64) {
+	t.Helper()
+	scale := r.timeScale()
+	out := new(bytes.Buffer)
+	err := inNetworkOf(r.holders[0].pid(), func() error {
+		cmd := exec.CommandContext(t.Context(), "ping", "-n", "-c", strconv.Itoa(n), "-i", fmt.Sprint(interval.Seconds()), "-W", "20", r.sides[1].v4)
+		cmd.Env = append(os.Environ(), "LC_ALL=C")
+		cmd.Stdout = out
+		err := cmd.Run()
+		if exit := new(exec.ExitError); errors.As(err, &exit) && exit.ExitCode() == 1 {
+			return nil // some did not come back: there are fewer
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(out.String()) {
+		if m := pingReply.FindStringSubmatch(line); m != nil {
+			v, err := strconv.ParseFloat(m[2], 64)
+			if err != nil {
+				t.Fatalf("%q: %v", line, err)
+			}
+			rtts = append(rtts, v*scale())
+		}
+	}
+	slices.Sort(rtts)
+	return rtts
+}
+
+// spread of times in ms, the shortest first.
+func spread(ms []float64) string {
+	if len(ms) == 0 {
+		return "none"
+	}
+	mean := 0.
+	for _, v := range ms {
+		mean += v / float64(len(ms))
+	}
+	return fmt.Sprintf("least %.0f, median %.0f, mean %.0f, p95 %.0f, most %.0f ms", ms[0], ms[len(ms)/2], mean, ms[len(ms)*95/100], ms[len(ms)-1])
+}
