@@ -582,7 +582,7 @@ func (e *Engine) nextBurst(now time.Time, dst *phy.Burst) bool {
 			return false
 		}
 		a.owed = nil
-		over := e.holdsTurn(p) && now.Sub(a.since) >= e.cfg.MaxExchange
+		over := !e.cfg.Caps.FullDuplex && e.holdsTurn(p) && now.Sub(a.since) >= e.cfg.MaxExchange
 		switch a.floor.next {
 		case 0, p.address:
 		case e.address: // our turn begins with the answer

@@ -241,7 +241,7 @@ func BenchmarkLink(b *testing.B) {
 			name string
 			a, b loadHost
 		}{
-			{"idle", loadHost{every: 2 * time.Second}, loadHost{}},
+			{"idle", loadHost{every: 1503 * time.Millisecond}, loadHost{}},
 			{"one-way", loadHost{bulk: true, every: 2 * time.Second}, loadHost{}},
 			{"bulk", loadHost{bulk: true}, loadHost{}},
 			{"both", loadHost{bulk: true, every: 2 * time.Second}, loadHost{bulk: true}},

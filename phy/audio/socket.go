@@ -268,7 +268,7 @@ type BurstEnder interface {
 const (
 	airGuess    = 20 * time.Millisecond
 	airPatience = 5 * time.Second
-	airTakes    = 6
+	airTakes    = 8
 )
 
 // airStream is a station of a simulated air behind a socket.
