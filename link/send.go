@@ -124,10 +124,11 @@ func (e *Engine) budget(now time.Time, p *peer, mode, control int) time.Duration
 // besides is how long a burst may be on a full-duplex medium, where several are on
 // their way at once, by how long one without frames is.
 func (e *Engine) besides(empty time.Duration) time.Duration {
-	return min(e.cfg.MaxBurst, max(e.cfg.MaxBurst/historySize, duplexCosts*empty))
+	return max(e.cfg.MaxBurst/historySize, min(e.cfg.MaxBurst/2, duplexCosts*empty))
 }
 
-// duplexCosts keeps what such a burst costs besides its frames to a sixteenth.
+// duplexCosts keeps what such a burst costs besides its frames to a sixteenth, unless
+// it then lasted so long that the other side would ask whether anybody is there.
 const duplexCosts = 16
 
 // longest is how many data frames of octets, with their parity, may be sent in a

@@ -163,8 +163,8 @@ func (i *internet) lowest(t *testing.T, from, to string) (mean time.Duration, co
 	out := i.inside(t, from, "ping", "-n", "-c", "10", "-W", "20", to)
 	scale := float64(i.air.Stats().Time-medium) / float64(time.Since(began))
 	var times []float64
-	for _, m := range pingTime.FindAllStringSubmatch(out, -1) {
-		ms, err := strconv.ParseFloat(m[1], 64)
+	for _, m := range pingReply.FindAllStringSubmatch(out, -1) {
+		ms, err := strconv.ParseFloat(m[2], 64)
 		if err != nil {
 			t.Fatal(err)
 		}
