@@ -74,6 +74,7 @@ type peer struct {
 	in    inbox     // unicast
 	flood inbox     // broadcast
 	rx    reception // of plain bursts
+	told  int       // index of the mode in which it was last told to send those; −1: it was not
 
 	forms    [phy.Forms]special // of the others
 	lastForm phy.Form           // of the last burst to it
@@ -144,7 +145,10 @@ func (e *Engine) newPeer(now time.Time, address, epoch uint16) *peer {
 		e.removePeer(now, oldest)
 	}
 	p := &peer{scheduler: scheduler{pool: &e.pool}, headers: header.NewCompressor(true), address: address, epoch: epoch, state: PeerHeard, heard: now, interval: e.minBeaconInterval(), metAt: now}
-	p.tx, p.rx = newTransmission(e.modes), newReception(e.modes)
+	p.tx, p.rx, p.told = newTransmission(e.modes), newReception(e.modes), -1
+	if e.cfg.Caps.FullDuplex {
+		p.rx.leap = duplexLeap
+	}
 	p.forms = newForms(e.modes)
 	p.nextID = uint8(e.random.Uint32())
 	p.restartSequence(e)

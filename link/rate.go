@@ -27,7 +27,9 @@ const (
 	wideMargin  = 24.0 // when most are lost,
 	wideFrames  = 4    // so many in a row, as chance alone does not lose
 	backStep    = 1.0  // dB narrower after a burst without loss, as far as nothing has failed there
-	firstStep   = 0.5  // dB narrower after a burst without loss; doubled each time until something was lost
+	firstStep   = 0.5  // dB narrower after a burst without loss; doubled each time until something was lost,
+	mostLeap    = 8.0  // up to that, …
+	duplexLeap  = 1.0  // … or, on a full-duplex medium, where it learns of the last one's fate only after the next
 	leastStep   = 0.02 // halved each time after that, and grown by stepGrowth with success
 	mostStep    = 0.2
 	stepGrowth  = 1.01
@@ -96,6 +98,7 @@ type reception struct {
 	snr     float64 // dB, smoothed; NaN before the first
 	margin  float64 // dB
 	step    float64 // dB, by which the margin narrows
+	leap    float64 // dB, the most of step
 	widen   float64 // dB, by which it widens when all is lost
 	streak  int     // frames lost in bursts of which most were
 	edge    float64 // dB, the widest margin at which too much was lost in the mode asked for
@@ -107,7 +110,7 @@ type reception struct {
 }
 
 func newReception(m modes) reception {
-	return reception{snr: math.NaN(), margin: startMargin, step: firstStep, widen: marginStep, edge: math.Inf(-1), ceiling: newCeiling(m), least: minMargin}
+	return reception{snr: math.NaN(), margin: startMargin, step: firstStep, leap: mostLeap, widen: marginStep, edge: math.Inf(-1), ceiling: newCeiling(m), least: minMargin}
 }
 
 // heard takes the SNR of a burst, NaN for none, and what kind of bound it is.
@@ -212,7 +215,7 @@ func (r *reception) frames(total, lost int, wanted bool, target float64) {
 		r.step = min(mostStep, r.step*stepGrowth)
 	case wanted:
 		r.margin -= r.step
-		r.step *= 2
+		r.step = min(2*r.step, r.leap)
 	}
 	if r.streak == 0 {
 		r.widen = marginStep

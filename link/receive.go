@@ -384,7 +384,8 @@ func (e *Engine) takeFrames(now time.Time, p *peer, in *inbox, c *control, b *ph
 	if c.kind != beaconed || lost < n {
 		rx := p.reception(form)
 		want, asked := rx.want(e.modes)
-		if form == phy.Plain || !p.forms[form].barred { // no margin makes up for motion
+		late := form == phy.Plain && p.told >= 0 && e.modes.index(b.MCS) > p.told // on its way when we asked for less: it tells nothing new
+		if !late && (form == phy.Plain || !p.forms[form].barred) {                // no margin makes up for motion
 			rx.frames(n, lost, asked && e.modes[want].MCS == b.MCS, e.target(want))
 		}
 	}

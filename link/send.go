@@ -400,6 +400,7 @@ func (e *Engine) report(c *control, p *peer) {
 	c.peerEpoch, c.want, c.snr = p.epoch, noMCS, toSNR(p.rx.snr)
 	if i, ok := p.rx.want(e.modes); ok {
 		c.want = uint8(e.modes[i].MCS)
+		p.told = i
 	}
 	if c.formed = e.formed; c.formed {
 		for f := phy.Block; f < phy.Forms; f++ {
