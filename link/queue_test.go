@@ -140,12 +140,12 @@ func TestPingUnderLoad(t *testing.T) {
 				t.Logf("%v, %d flows, FQ-CoDel, ECN %v: %v", c, flows, ecn, got)
 				const turn = 40 * time.Millisecond
 				answer := c.cost + time.Duration(100*8/c.bps*float64(time.Second))
-				burst := max(2*c.cost, interactiveCosts*c.cost)
 				var limit time.Duration
 				if c.duplex {
-					limit = 2*min(burst, 500*time.Millisecond) + c.cost + answer + 2*turn
+					burst := max(2*c.cost, min(duplexShort*c.cost, 500*time.Millisecond))
+					limit = 2*burst + c.cost + answer + 2*turn
 				} else {
-					burst = min(2*time.Second, interactiveCosts*(2*c.cost+2*turn))
+					burst := min(2*time.Second, interactiveCosts*(2*c.cost+2*turn))
 					limit = 3 * (burst + 2*turn + answer)
 				}
 				if got.p95 > limit || got.lost > 0 || got.p95 > fifo.p95/less {

@@ -99,11 +99,12 @@ func (e *Engine) exchangeCost(mode, control int) time.Duration {
 // somebody anywhere on it.
 func (e *Engine) budget(now time.Time, p *peer, mode, control int) time.Duration {
 	empty := e.airtime(mode, control, 0, 0)
-	budget, cost, short := e.cfg.MaxBurst, empty, e.cfg.MaxBurst
+	budget, short := e.cfg.MaxBurst, max(leastBurst, min(e.cfg.MaxBurst/historySize, duplexShort*empty))
 	if e.cfg.Caps.FullDuplex {
-		budget, short = e.besides(empty), budget/historySize
+		budget = e.besides(empty)
 	} else {
-		cost = e.exchangeCost(mode, control)
+		cost := e.exchangeCost(mode, control)
+		short = max(leastBurst, interactiveCosts*cost)
 		if e.holdsTurn(p) {
 			if turn := e.turn(now, p, cost); turn < e.cfg.MaxExchange { // others wait for its end
 				budget = min(budget, max(leastTurn, turn-now.Sub(e.access.since)))
@@ -115,7 +116,7 @@ func (e *Engine) budget(now time.Time, p *peer, mode, control int) time.Duration
 		}
 	}
 	if e.cfg.Queue != FIFO && (p.inInteraction(now) || !e.cfg.Caps.FullDuplex && (e.inHurry(now) || e.othersHurry(now))) {
-		budget = min(budget, short, max(leastBurst, interactiveCosts*cost))
+		budget = min(budget, short)
 	}
 	// Where the control block alone takes long, frames get as much again.
 	return max(budget, 2*empty)
@@ -129,7 +130,11 @@ func (e *Engine) besides(empty time.Duration) time.Duration {
 
 // duplexCosts keeps what such a burst costs besides its frames to a sixteenth, unless
 // it then lasted so long that the other side would ask whether anybody is there.
-const duplexCosts = 16
+// duplexShort does so while somebody types, at less of a wait.
+const (
+	duplexCosts = 16
+	duplexShort = 10
+)
 
 // longest is how many data frames of octets, with their parity, may be sent in a
 // burst of a length: at least one.
