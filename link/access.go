@@ -40,6 +40,10 @@ const (
 	failedPause  = time.Second      // after a burst that the PHY could not send
 
 	reading       = 100 * time.Millisecond // that an answer may be late because a long block was to be decoded: carrier sense is not
+	fadings       = 5                      // times the delay spread, as far as that is more than usual, are given to a burst's echoes to fade
+	decoding      = 16                     // share of a burst's airtime that its answer may be late by for the same reason
+	usualSpread   = 0.01                   // s; where it is less the direct wave is strong
+	maxFading     = 250 * time.Millisecond // no room is larger than that
 	maxTurnaround = time.Second            // more is no property of a medium
 	shortestOver  = 30 * time.Second       // turnarounds are measured over
 )
@@ -303,6 +307,11 @@ func (e *Engine) reserved(now time.Time, d time.Duration) {
 	e.sense(now)
 }
 
+// fading is how long the answer to a burst of p waits for its echoes, which p hears
+// louder than us: as far as the turnaround does not give them the time. Bursts with the
+// echoes of a large room in their beginning could not be read there, or in slower modes only.
+func (e *Engine) fading(p *peer) time.Duration { return max(0, p.fading-e.turnaround()) }
+
 // oweAnswer notes that p is to be answered at once; gave is how many packets the
 // host got, to which it may have an answer in a moment. To a single one the answer
 // goes with the host's reply. To a burst of airtime that is over sooner than that
@@ -315,10 +324,12 @@ func (e *Engine) oweAnswer(now time.Time, p *peer, gave int, airtime time.Durati
 	if gave > 0 {
 		at = now.Add(hostTurn)
 	}
+	fading := e.fading(p)
+	at = later(at, now.Add(fading))
 	if a.with != p {
 		a.with, a.since, a.initiator = p, now, false
 	}
-	a.owed, a.owedAt, a.eager, a.lone = p, at, airtime <= hostTurn || e.cfg.Caps.FullDuplex, gave == 1
+	a.owed, a.owedAt, a.eager, a.lone = p, at, fading == 0 && airtime <= hostTurn || e.cfg.Caps.FullDuplex, fading == 0 && gave == 1
 	e.sense(now)
 }
 
@@ -343,7 +354,7 @@ func (e *Engine) answered(now time.Time, p *peer, c *control, airtime time.Durat
 	if a.asked == p {
 		a.asked = nil
 		if c.flags&flagWanted == 0 {
-			if e.holdsTurn(p) && a.floor.next == 0 && now.Sub(a.since) < e.cfg.MaxExchange && p.ready() {
+			if e.holdsTurn(p) && a.floor.next == 0 && now.Sub(a.since) < e.turnLimit() && p.ready() {
 				a.goOn, a.goOnAt = p, now
 			} else {
 				e.endExchange(now)
@@ -351,7 +362,7 @@ func (e *Engine) answered(now time.Time, p *peer, c *control, airtime time.Durat
 		}
 	}
 	if e.cfg.Caps.FullDuplex && len(p.outstanding) > 0 {
-		e.ask(now, p, p.outstanding[len(p.outstanding)-1].id)
+		e.ask(now, p, p.outstanding[len(p.outstanding)-1].id, 0)
 	}
 	e.sense(now)
 }
@@ -408,8 +419,9 @@ func (p *peer) measure(d time.Duration) {
 	p.rtt = max(1, p.rtt+(d-p.rtt)/8)
 }
 
-// ask opens the question for what p has heard, from now on.
-func (e *Engine) ask(now time.Time, p *peer, id uint8) {
+// ask opens the question for what p has heard of a burst that took so long, from
+// now on.
+func (e *Engine) ask(now time.Time, p *peer, id uint8, sent time.Duration) {
 	mode := 0
 	if i, ok := p.rx.want(e.modes); ok {
 		mode = i
@@ -424,6 +436,9 @@ func (e *Engine) ask(now time.Time, p *peer, id uint8) {
 		rto = max(rto+minRTO, p.rtt+minRTO, min(p.rtt+4*p.rttVar, promptRTO-answer))
 	}
 	rto = min(rto<<min(max(0, p.silent-1)/2, 4), maxRTO)
+	if !e.cfg.Caps.FullDuplex {
+		rto += sent / decoding
+	}
 	p.question = question{open: true, id: id, asked: now, answerBy: now.Add(rto + answer)}
 	// On a full-duplex medium the answer rides on the burst behind the one that the
 	// peer is sending.
@@ -534,7 +549,7 @@ func (e *Engine) burstLeft(now time.Time, c *current) {
 	e.floorNamed(now, &e.control, true)
 	if c.kind == unicast && c.wanted {
 		if !c.peer.question.open || !e.cfg.Caps.FullDuplex {
-			e.ask(now, c.peer, c.id)
+			e.ask(now, c.peer, c.id, c.airtime)
 		}
 		if !e.cfg.Caps.FullDuplex {
 			if other := a.asked; other != nil && other != c.peer {
@@ -582,7 +597,7 @@ func (e *Engine) nextBurst(now time.Time, dst *phy.Burst) bool {
 			return false
 		}
 		a.owed = nil
-		over := !e.cfg.Caps.FullDuplex && e.holdsTurn(p) && now.Sub(a.since) >= e.cfg.MaxExchange
+		over := !e.cfg.Caps.FullDuplex && e.holdsTurn(p) && now.Sub(a.since) >= e.turnLimit()
 		switch a.floor.next {
 		case 0, p.address:
 		case e.address: // our turn begins with the answer
@@ -590,13 +605,20 @@ func (e *Engine) nextBurst(now time.Time, dst *phy.Burst) bool {
 		default:
 			over = true
 		}
-		return e.buildUnicast(now, p, true, !over && p.silent < pollOnlyFrom && p.hasData(), false, dst)
+		say := free
+		switch {
+		case p.silent >= pollOnlyFrom || !p.hasData():
+			say = mute
+		case over:
+			say = brief
+		}
+		return e.buildUnicast(now, p, true, say, false, dst)
 	}
 	if a.asked != nil {
 		return false
 	}
 	if p := a.goOn; p != nil {
-		if a.goOn = nil; p.ready() && e.buildUnicast(now, p, false, !p.poll, p.poll, dst) {
+		if a.goOn = nil; p.ready() && e.buildUnicast(now, p, false, sayUnless(p.poll), p.poll, dst) {
 			return true
 		}
 		e.endExchange(now)
@@ -628,7 +650,7 @@ func (e *Engine) contend(now time.Time, dst *phy.Burst) bool {
 		}
 		a.rash = !e.hasFloor() && (now.Sub(a.lastBurst) > quietFor || e.others() > 1 && now.Sub(a.rival) < rivalFor)
 		a.with, a.initiator = p, true
-		if e.buildUnicast(now, p, false, !poll, poll, dst) {
+		if e.buildUnicast(now, p, false, sayUnless(poll), poll, dst) {
 			e.served = p.address
 			if a.yielded.After(a.rival) {
 				a.alone = now

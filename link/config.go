@@ -47,8 +47,8 @@ type Config struct {
 	Caps    phy.Caps
 	Airtime func(*phy.Burst) time.Duration // of the PHY: exact, a function of the lengths only
 
-	MaxBurst    time.Duration // airtime of a burst; default 2 s, or 5.6 s for bursts of long form
-	MaxExchange time.Duration // until a station contends for the medium again; default 3 s
+	MaxBurst    time.Duration // airtime of a burst; default 2 s; where bursts have forms 4 s, or 5.6 s for long ones
+	MaxExchange time.Duration // until a station of three or more contends for the medium again; default 3 s
 	Keepalive   time.Duration // silence after which a peer is asked whether it is there; default: as questions take an eighth of an idle medium, 1.5 s at least
 	QueueOctets int           // of packets waiting or not yet acknowledged; default 256 KiB, of which FQCoDel keeps free what the rate does not ask for; with others 64 KiB
 	Queue       Discipline    // default FQCoDel
@@ -57,9 +57,14 @@ type Config struct {
 	longBurst time.Duration // MaxBurst of those of long form
 }
 
-// longBurst is how long a burst of long form is by default: what its head and
-// training cost is then a tenth of it.
-const longBurst = 5600 * time.Millisecond
+// How long a burst is by default. In rooms the turnaround of half duplex, training and
+// the symbols that a burst consists of take their share: it is less of a longer one, and of one of
+// long form head and training are a tenth.
+const (
+	maxBurst  = 2 * time.Second
+	roomBurst = 4 * time.Second
+	longBurst = 5600 * time.Millisecond
+)
 
 // withDefaults fills in the zero values and checks the rest. Errors wrap
 // ErrConfig.
@@ -72,8 +77,10 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	c.longBurst = c.MaxBurst
 	if c.MaxBurst == 0 {
-		c.longBurst = longBurst
-		c.MaxBurst = 2 * time.Second
+		c.longBurst, c.MaxBurst = longBurst, maxBurst
+		if c.Caps.Form != nil && !c.Caps.FullDuplex {
+			c.MaxBurst = roomBurst
+		}
 	}
 	if c.MaxExchange == 0 {
 		c.MaxExchange = 3 * time.Second

@@ -16,7 +16,7 @@ const (
 	headOctets   = 13 // of every control block
 	nextOctets   = 2  // the next speaker, if there is one
 	reportOctets = 7  // of the report behind it, without its entries
-	formOctets   = 2  // of the wishes for forms in it, where bursts have forms
+	formOctets   = 3  // of the wishes for forms in it, where bursts have forms
 
 	maxData     = 128 // data frames in a burst, so that the bitmap of one fits
 	historySize = 4   // bursts that a report tells of

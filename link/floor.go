@@ -94,8 +94,18 @@ func (e *Engine) turn(now time.Time, with *peer, cost time.Duration) time.Durati
 			others++
 		}
 	}
-	least := min(max(leastTurn, turnCosts*cost), e.cfg.MaxExchange)
-	return max(least, e.cfg.MaxExchange/time.Duration(1+others))
+	most := e.turnLimit()
+	least := min(max(leastTurn, turnCosts*cost), most)
+	return max(least, most/time.Duration(1+others))
+}
+
+// turnLimit is how long the medium may be held at most. Where only one other station
+// is known, which has its say in the exchange, none but strangers wait for its end.
+func (e *Engine) turnLimit() time.Duration {
+	if e.cfg.Caps.FullDuplex || e.others() > 1 {
+		return e.cfg.MaxExchange
+	}
+	return max(e.cfg.MaxExchange, openToAny)
 }
 
 // nextSpeaker is the next station, by address, of those that want to speak after

@@ -13,20 +13,25 @@ import (
 // what those of the others would see, and asks for a mode in each; the sender makes of
 // what waits the burst that brings most for its time, the answer's included.
 const (
-	blockMargin = 3.0 // dB, to begin with, …
-	blockLeast  = 0.0 // … and the narrowest
-	longMargin  = 2.5
-	longLeast   = 1.5 // a long burst that is lost costs seconds
 	marginEase  = 0.5 // dB that a margin comes back by with each burst of another form
+	longLeast   = 2.0 // dB, the narrowest: a long burst that is lost costs seconds
+	middleLeast = 1.2
+
+	roomLeap = 1.0 // dB that the margin of plain bursts narrows at once: they may last for seconds, and come whole or not at all
 
 	fadeDB     = 6.0 // dB less than usual: not a path with more noise, one that changes
 	fadeBursts = 3   // in a row: a path with more noise after all; more by fadeDoubt where frames do not bear it out
 	fadeDoubt  = 4
 	trialLack  = 10.0 // dB below what a block needs at which it is tried: plain bursts may see so much of the echoes
 	headLead   = 1.5  // dB that a plain burst without frames needs less than its mode: its head is stronger
-	restBlocks = 4    // bursts of other forms for which one rests at most after it has failed
-	restLongs  = 8
-	proofs     = 2 // such bursts before the first long one after motion
+	restMost   = 4    // bursts of other forms for which one rests at most after it has failed
+	restLongs  = 8    // likewise a long one
+	proofs     = 2    // such bursts before the first long one after motion
+
+	// A brief block is over before most of the echoes are: it gathers less of them, and
+	// sees the rest as noise.
+	briefBlock = 180 * time.Millisecond
+	briefDB    = 4.0
 )
 
 // special is what rate control knows of bursts between us and a peer that are not
@@ -34,6 +39,7 @@ const (
 type special struct {
 	rx     reception
 	barred bool    // none would be read here as things are
+	heard  bool    // such bursts have come
 	seen   float64 // dB, what plain bursts told of it when nothing moved, smoothed; NaN before
 	faded  int     // bursts in a row that said so, those that prove it counting fadeDoubt times
 
@@ -47,19 +53,32 @@ func newForms(m modes) (v [phy.Forms]special) {
 		v[f] = special{rx: newReception(m), seen: math.NaN(), want: -1}
 		rx := &v[f].rx
 		rx.lossy, rx.step = true, mostStep // no leaps to where too much is lost
-		rx.margin, rx.least = formMargin(phy.Form(f)), blockLeast
-		if phy.Form(f) == phy.Long {
+		rx.margin, rx.least = formMargin(phy.Form(f)), 0
+		switch phy.Form(f) {
+		case phy.Long:
 			rx.least = longLeast
+		case phy.Middle:
+			rx.least = middleLeast
 		}
 	}
 	return v
 }
 
+// formMargin is the margin to begin with, in dB.
 func formMargin(f phy.Form) float64 {
-	if f == phy.Long {
-		return longMargin
+	switch f {
+	case phy.Long:
+		return 2.5
+	case phy.Middle:
+		return 2
 	}
-	return blockMargin
+	return 3
+}
+
+// knows tells whether a burst of one form says what another would see: plain and
+// middle ones only that the path changes.
+func knows(form, of phy.Form) bool {
+	return form == of || form == phy.Block || form == phy.Long
 }
 
 // findForms finds out whether bursts have forms. Where both ways are open at once
@@ -108,6 +127,8 @@ func (e *Engine) hearForms(p *peer, ev *phy.Event) {
 			lost++
 		}
 	}
+	// Of long bursts a brief block says nothing, and of other blocks little.
+	brief := form == phy.Block && math.IsNaN(q.SNRs[phy.Long])
 	whole := float64(lost) < badShare*float64(max(1, len(ev.Burst.Frames)))
 	for f := phy.Block; f < phy.Forms; f++ {
 		s := &p.forms[f]
@@ -115,14 +136,17 @@ func (e *Engine) hearForms(p *peer, ev *phy.Event) {
 			s.rx.margin = max(begin, s.rx.margin-marginEase)
 		}
 		snr := q.SNRs[f]
+		if brief && f == form {
+			snr += briefDB // that a longer one would see
+		}
 		less := snr < s.rx.snr-fadeDB
-		if form == phy.Plain {
+		if !knows(form, f) {
 			// What it says of the others may be far from what they see; but not from
 			// what such bursts said before.
 			less = less && q.Doppler > 0 || snr < s.seen-fadeDB
 		}
 		switch {
-		case form == phy.Plain && !less:
+		case !knows(form, f) && !less:
 			if whole && !(q.Doppler > 0) {
 				s.barred, s.faded = false, 0
 				if math.IsNaN(s.seen) {
@@ -131,7 +155,7 @@ func (e *Engine) hearForms(p *peer, ev *phy.Event) {
 					s.seen += snrWeight * (snr - s.seen)
 				}
 			}
-		case form == phy.Plain:
+		case !knows(form, f):
 			// A burst without frames does not tell motion from noise, and one of
 			// which nothing was read may take either for the other.
 			s.barred = true
@@ -155,15 +179,19 @@ func (e *Engine) hearForms(p *peer, ev *phy.Event) {
 			}
 			s.faded = 0
 			of := exact
+			s.heard = s.heard || form == f
+			s.rx.rough = s.rx.rough || !s.heard // what others foresee errs to the lower side
 			switch {
 			case form != f:
+			case !whole && brief:
+				snr = math.NaN()
 			case !whole:
 				of = upper
 			default:
 				// It speaks for its own mode, whatever was seen.
 				snr = max(snr, e.modes[e.modes.index(ev.Burst.MCS)].SNRdB+s.rx.margin)
-				if len(ev.Burst.Frames) == 0 {
-					of = lower // and is so short that it sees more of the echoes as noise
+				if brief {
+					of = lower
 				}
 			}
 			s.rx.heard(snr, of)
@@ -194,7 +222,7 @@ func (e *Engine) takeForms(p *peer, c *control) {
 		if c.formed && c.forms[f] != noMCS {
 			s.want = e.modes.index(phy.MCS(c.forms[f]))
 		}
-		if phy.Form(f) == phy.Long && was == 0 && s.want > 0 {
+		if phy.Form(f) != phy.Block && was == 0 && s.want > 0 {
 			s.rest = max(s.rest, proofs) // the path has changed, and may do so again
 		}
 	}
@@ -206,7 +234,7 @@ func (p *peer) restForm(f phy.Form) {
 		return
 	}
 	s := &p.forms[f]
-	most := restBlocks
+	most := restMost
 	if f == phy.Long {
 		most = restLongs
 	}
@@ -265,6 +293,9 @@ func (e *Engine) limitsOf(p *peer, mode int) (l limits, trial bool) {
 			l[f] = -1
 		}
 	}
+	if s := &p.forms[phy.Middle]; s.want < 0 && s.rest == 0 && p.silent == 0 && !p.garbled {
+		l[phy.Middle] = mode // nothing is known, but it does not see less than a plain one
+	}
 	if s := &p.forms[phy.Block]; s.want < 0 && s.rest == 0 && p.silent == 0 && !p.garbled && e.blocks < len(e.modes) &&
 		p.tx.snr >= e.modes[e.blocks].SNRdB-trialLack {
 		l[phy.Block], trial = max(mode, e.blocks), true
@@ -315,7 +346,10 @@ func (e *Engine) layOut(p *peer, mode, control, pending int, careful bool, budge
 			limits[phy.Block] = e.modes.suiting(e.modes[i].SNRdB - carefulBy)
 		}
 	}
-	top := 0
+	brief, top := -1, 0
+	if i := limits[phy.Block]; i >= e.blocks {
+		brief = max(e.blocks, e.modes.suiting(e.modes[i].SNRdB-briefDB))
+	}
 	for _, i := range limits {
 		top = max(top, i)
 	}
@@ -325,7 +359,7 @@ func (e *Engine) layOut(p *peer, mode, control, pending int, careful bool, budge
 		if f == phy.Plain && k > 0 {
 			d = e.airtime(i, control, k+parity(k, p.tx.loss), octets)
 		}
-		return layout{i, k, octets, f}, d, i <= limits[f] && d < forEver
+		return layout{i, k, octets, f}, d, i <= limits[f] && (f != phy.Block || d >= briefBlock || i <= brief) && d < forEver
 	}
 	found, shortest := layout{mode: mode}, forEver
 	for i := top; i >= 0; i-- {
@@ -336,12 +370,29 @@ func (e *Engine) layOut(p *peer, mode, control, pending int, careful bool, budge
 		if k > maxData {
 			continue
 		}
-		// Of equals the most robust.
-		if b, d, ok := take(i, k, octets); ok && d <= shortest && (d <= budget || k == 0) {
-			found, shortest = b, d
+		// Of equals the most robust. With a few frames more it may be of a form that is
+		// wanted.
+		for n := k; n <= min(k+spareFrames, maxData); n++ {
+			if n > k {
+				octets = (pending+n-1)/n + fragHead
+			}
+			b, d, ok := take(i, n, octets)
+			if ok && d <= shortest && (d <= budget || k == 0) {
+				found, shortest = b, d
+			}
+			if ok || k <= 1 || d > budget {
+				break
+			}
 		}
 	}
 	if shortest < forEver {
+		if found.frames == 1 { // it is cut to what was used of it
+			l := found
+			l.octets = min(l.octets+p.unsure(), e.modes[l.mode].FrameOctets)
+			if d, f := e.shapeOf(l.mode, control, 1, l.octets); f == l.form && d <= budget {
+				return l
+			}
+		}
 		return found
 	}
 
@@ -384,8 +435,30 @@ func (e *Engine) layOut(p *peer, mode, control, pending int, careful bool, budge
 		need, octets := evenly(pending, full)
 		if k := e.longest(i, control, full, 0, e.cfg.longBurst); k < need {
 			consider(i, k, full, e.cfg.longBurst)
-		} else {
-			consider(i, need, octets, e.cfg.longBurst)
+		} else if !consider(i, need, octets, e.cfg.longBurst) {
+			// Where much less would see more of the echoes even a long burst that is
+			// filled up with parity brings more.
+			for k = need + 1; k <= maxData; k++ {
+				b, d, ok := take(i, k, full)
+				if d > e.cfg.longBurst || ok && b.form == phy.Long && consider(i, k, full, e.cfg.longBurst) {
+					break
+				}
+			}
+		}
+	}
+	if i := limits[phy.Middle]; i >= 0 {
+		// Which numbers of frames make one depends on how symbols are filled.
+		full := e.modes[i].FrameOctets
+		need, _ := evenly(pending, full)
+		most := min(need, maxData, e.longest(i, control, full, 0, budget))
+		for k := min(need, most+1) + spareFrames; k >= max(1, most-spareFrames); k-- {
+			octets := full
+			if k >= need {
+				octets = min(full, (pending+k-1)/k+fragHead)
+			}
+			if b, _, ok := take(i, k, octets); ok && b.form == phy.Middle {
+				consider(i, k, octets, budget)
+			}
 		}
 	}
 	if e.changing(p) {
@@ -401,7 +474,11 @@ func (e *Engine) layOut(p *peer, mode, control, pending int, careful bool, budge
 			k = min(need, maxData, e.longest(i, control, octets, p.tx.loss, budget))
 			octets, k = e.another(i, control, octets, k, pending, p.tx.loss, budget)
 		}
-		if consider(i, k, octets, forEver) {
+		ok := false
+		for n := k; n > max(0, k-spareFrames) && !ok; n-- {
+			ok = consider(i, n, octets, forEver)
+		}
+		if ok {
 			break
 		}
 	}
@@ -423,6 +500,29 @@ func (e *Engine) pace(p *peer) pace {
 	}
 	return paceOf(turn, e.rate(p), e.cfg.MTU)
 }
+
+// spareFrames are how many frames more or fewer may make a burst another form.
+const spareFrames = 3
+
+// unsure is how many octets more may have to be sent than pending tells: how well
+// headers are compressed is known only when a packet gets its number. A few octets that are left
+// over would cost an exchange.
+func (p *peer) unsure() int {
+	n := 0
+	for _, f := range p.flows {
+		for _, pkt := range f.packets {
+			if !pkt.numbered && n < unsurePackets {
+				n++
+			}
+		}
+	}
+	return n * unsureOctets
+}
+
+const (
+	unsureOctets  = 8 // of a packet's header
+	unsurePackets = 8
+)
 
 // fewFrames are as many as a block may hold.
 const fewFrames = 8

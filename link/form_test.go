@@ -42,7 +42,7 @@ func (p *peer) hears(e *Engine, form phy.Form, frames, lost int, block, long, do
 		}
 		ev.Burst.Frames = append(ev.Burst.Frames, f)
 	}
-	ev.Quality = phy.Quality{Form: form, Doppler: doppler, SNRs: [phy.Forms]float64{math.NaN(), block, long}}
+	ev.Quality = phy.Quality{Form: form, Doppler: doppler, SNRs: [phy.Forms]float64{phy.Plain: math.NaN(), phy.Block: block, phy.Long: long, phy.Middle: (block + long) / 2}}
 	e.hearForms(p, ev)
 }
 
@@ -130,37 +130,39 @@ func TestFormsAndMotion(t *testing.T) {
 func TestFormLimits(t *testing.T) {
 	e, p := formed(t)
 	p.tx.want = 1
-	ask := func(block, long uint8) {
-		e.takeForms(p, &control{formed: true, forms: [phy.Forms]uint8{phy.Block: block, phy.Long: long}})
+	ask := func(block, long, middle uint8) {
+		e.takeForms(p, &control{formed: true, forms: [phy.Forms]uint8{phy.Block: block, phy.Long: long, phy.Middle: middle}})
 	}
-	expect := func(what string, block, long int) {
+	expect := func(what string, block, long, middle int) {
 		t.Helper()
 		l, _ := e.limitsOf(p, 1)
-		if l != (limits{1, block, long}) {
-			t.Errorf("%s: limits %v, want %v", what, l, limits{1, block, long})
+		if want := (limits{phy.Plain: 1, phy.Block: block, phy.Long: long, phy.Middle: middle}); l != want {
+			t.Errorf("%s: limits %v, want %v", what, l, want)
 		}
 	}
-	ask(3, 4)
-	expect("both are asked for", 3, 4)
+	ask(3, 4, noMCS)
+	expect("two are asked for, nothing is known of the third", 3, 4, 1)
+	ask(3, 4, 2)
+	expect("all are asked for", 3, 4, 2)
 	p.garbled = true
-	expect("nothing of its last burst was read", -1, -1)
+	expect("nothing of its last burst was read", -1, -1, -1)
 	p.garbled = false
-	ask(0, 0)
-	if expect("the path changes", 0, 0); !e.changing(p) {
+	ask(0, 0, 0)
+	if expect("the path changes", 0, 0, 0); !e.changing(p) {
 		t.Error("no change of the path is seen")
 	}
-	if ask(3, 4); e.changing(p) {
+	if ask(3, 4, 2); e.changing(p) {
 		t.Error("the change of the path does not end")
 	}
-	expect("it is over", 3, -1)
+	expect("it is over", 3, -1, -1)
 	for range proofs {
 		e.outcome(p, &sentBurst{form: phy.Block, pieces: make([][]piece, 1)}, 0)
 	}
-	expect("blocks came through", 3, 4)
+	expect("blocks came through", 3, 4, 2)
 	e.outcome(p, &sentBurst{form: phy.Block, pieces: make([][]piece, 2)}, 2)
-	expect("a block was lost", -1, 4)
+	expect("a block was lost", -1, 4, 2)
 	e.outcome(p, &sentBurst{mode: 1, pieces: make([][]piece, 2)}, 0)
-	expect("a plain burst came through", 3, 4)
+	expect("a plain burst came through", 3, 4, 2)
 }
 
 // The first plain burst with data tells what more of them would see; and the queue

@@ -74,7 +74,6 @@ type peer struct {
 	in    inbox     // unicast
 	flood inbox     // broadcast
 	rx    reception // of plain bursts
-	told  int       // index of the mode in which it was last told to send those; −1: it was not
 
 	forms    [phy.Forms]special // of the others
 	lastForm phy.Form           // of the last burst to it
@@ -82,6 +81,7 @@ type peer struct {
 	garbled  bool               // of its last burst nothing could be read but the control block
 	polled   bool               // its last burst only asked: it may not have read what we sent before
 
+	fading      time.Duration // what the echoes of its bursts need to be less than an answer
 	rtt, rttVar time.Duration
 	gaps        shortest  // half duplex: from a burst's end to its answer's begin
 	stats       PeerStats // the counters only
@@ -145,9 +145,12 @@ func (e *Engine) newPeer(now time.Time, address, epoch uint16) *peer {
 		e.removePeer(now, oldest)
 	}
 	p := &peer{scheduler: scheduler{pool: &e.pool}, headers: header.NewCompressor(true), address: address, epoch: epoch, state: PeerHeard, heard: now, interval: e.minBeaconInterval(), metAt: now}
-	p.tx, p.rx, p.told = newTransmission(e.modes), newReception(e.modes), -1
-	if e.cfg.Caps.FullDuplex {
+	p.tx, p.rx = newTransmission(e.modes), newReception(e.modes)
+	switch {
+	case e.cfg.Caps.FullDuplex:
 		p.rx.leap = duplexLeap
+	case e.formed:
+		p.rx.leap = roomLeap
 	}
 	p.forms = newForms(e.modes)
 	p.nextID = uint8(e.random.Uint32())
@@ -268,6 +271,10 @@ func (e *Engine) identify(now time.Time, c *control) *peer {
 // signOfLife notes that the peer was heard just now.
 func (e *Engine) signOfLife(now time.Time, p *peer, ev *phy.Event) {
 	p.heard, p.unheard = now, 0
+	if spread := ev.Quality.DelaySpread; spread > 0 {
+		// Noise hides the end of the echoes: those who see most of them are right.
+		p.fading = max(time.Duration(min(fadings*max(0, spread-usualSpread), maxFading.Seconds())*float64(time.Second)), p.fading*15/16)
+	}
 	if p.state == PeerUp && p.name != "" && len(p.outstanding) == 0 {
 		p.poll = false // there was nothing else to ask
 	}

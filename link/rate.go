@@ -107,10 +107,11 @@ type reception struct {
 	ceiling ceiling // of the mode to ask for: answers in it must reach us
 	least   float64 // dB, the narrowest margin
 	rough   bool    // snr is of bursts whose symbols may have been too short
+	told    int     // index of the mode last asked for; −1: none was
 }
 
 func newReception(m modes) reception {
-	return reception{snr: math.NaN(), margin: startMargin, step: firstStep, leap: mostLeap, widen: marginStep, edge: math.Inf(-1), ceiling: newCeiling(m), least: minMargin}
+	return reception{snr: math.NaN(), margin: startMargin, step: firstStep, leap: mostLeap, widen: marginStep, edge: math.Inf(-1), ceiling: newCeiling(m), least: minMargin, told: -1}
 }
 
 // heard takes the SNR of a burst, NaN for none, and what kind of bound it is.
@@ -229,6 +230,22 @@ func (r *reception) want(m modes) (i int, ok bool) {
 		return 0, false
 	}
 	return min(m.suiting(r.snr-r.margin), r.ceiling.index), true
+}
+
+// tell is want for a report.
+func (r *reception) tell(m modes) (i int, ok bool) {
+	if i, ok = r.want(m); ok {
+		r.told = i
+	}
+	return i, ok
+}
+
+// asked tells whether a burst in the mode with an index came in the mode asked for.
+// Where it is the answer to the last report that is what the report said: the burst
+// itself may have changed what is wanted.
+func (r *reception) asked(m modes, i int, answers bool) bool {
+	want, ok := r.want(m)
+	return ok && i == want || answers && i == r.told
 }
 
 // ceiling is the best mode that is allowed, whatever the SNR suggests. There is

@@ -383,10 +383,11 @@ func (e *Engine) takeFrames(now time.Time, p *peer, in *inbox, c *control, b *ph
 	p.garbled = n > 0 && lost == n
 	if c.kind != beaconed || lost < n {
 		rx := p.reception(form)
-		want, asked := rx.want(e.modes)
-		late := form == phy.Plain && p.told >= 0 && e.modes.index(b.MCS) > p.told // on its way when we asked for less: it tells nothing new
-		if !late && (form == phy.Plain || !p.forms[form].barred) {                // no margin makes up for motion
-			rx.frames(n, lost, asked && e.modes[want].MCS == b.MCS, e.target(want))
+		want, _ := rx.want(e.modes)
+		mode := e.modes.index(b.MCS)
+		late := form == phy.Plain && rx.told >= 0 && mode > rx.told // on its way when we asked for less: it tells nothing new
+		if !late && (form == phy.Plain || !p.forms[form].barred) {  // no margin makes up for motion
+			rx.frames(n, lost, rx.asked(e.modes, mode, !e.cfg.Caps.FullDuplex), e.target(want))
 		}
 	}
 	if form == phy.Plain && c.kind == unicast && float64(lost) < badShare*float64(max(1, n)) {

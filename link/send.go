@@ -106,7 +106,7 @@ func (e *Engine) budget(now time.Time, p *peer, mode, control int) time.Duration
 		cost := e.exchangeCost(mode, control)
 		short = max(leastBurst, interactiveCosts*cost)
 		if e.holdsTurn(p) {
-			if turn := e.turn(now, p, cost); turn < e.cfg.MaxExchange { // others wait for its end
+			if turn := e.turn(now, p, cost); turn < e.turnLimit() { // others wait for its end
 				budget = min(budget, max(leastTurn, turn-now.Sub(e.access.since)))
 			}
 			if e.access.rash {
@@ -269,7 +269,13 @@ func (e *Engine) fill(now time.Time, p *peer, mode, control int, loss float64, c
 		e.frames = append(e.frames, e.store[start:])
 	}
 	k = len(e.frames)
-	if k == 1 {
+	// Where less was there than had waited, or than such a burst needs, one that is
+	// shorter than planned may be of another form, and could not be read.
+	filler := 0
+	if cut.form == phy.Long || cut.form == phy.Middle {
+		filler = cut.frames - k
+	}
+	if k == 1 && filler == 0 {
 		used = e.unsize(used)
 	}
 	if p.waiting == 0 && !p.hurry {
@@ -280,10 +286,8 @@ func (e *Engine) fill(now time.Time, p *peer, mode, control int, loss float64, c
 		return nil
 	}
 	burst.parity = min(parity(k, loss), e.cfg.Caps.MaxFrames-k)
-	if missing := cut.frames - k; cut.form == phy.Long && missing > 0 {
-		// Less was there than had waited. A burst that is shorter than planned may
-		// not be a long one, and could not be read.
-		burst.parity, used = min(k, missing), octets
+	if filler > 0 {
+		burst.parity, used = filler, octets
 	}
 	for i, f := range e.frames {
 		e.frames[i] = f[:used:used]
@@ -403,13 +407,13 @@ func (e *Engine) addParity(m, octets, n int) {
 func (e *Engine) report(c *control, p *peer) {
 	c.flags |= flagReport
 	c.peerEpoch, c.want, c.snr = p.epoch, noMCS, toSNR(p.rx.snr)
-	if i, ok := p.rx.want(e.modes); ok {
+	if i, ok := p.rx.tell(e.modes); ok {
 		c.want = uint8(e.modes[i].MCS)
-		p.told = i
 	}
 	if c.formed = e.formed; c.formed {
 		for f := phy.Block; f < phy.Forms; f++ {
 			c.forms[f] = e.formWish(p, f)
+			p.forms[f].rx.told = e.modes.index(phy.MCS(c.forms[f]))
 		}
 	}
 	c.loss = uint8(p.rx.loss*255 + 0.5)
@@ -424,10 +428,42 @@ func (e *Engine) report(c *control, p *peer) {
 	}
 }
 
-// buildUnicast makes the burst to p: a report, and data if talk allows it. With
+// speech is how much of what waits a burst may carry.
+type speech uint8
+
+const (
+	mute  speech = iota // nothing
+	brief               // what is urgent, where the burst is hardly longer for it: it ends the exchange all the same
+	free
+)
+
+func sayUnless(asking bool) speech {
+	if asking {
+		return mute
+	}
+	return free
+}
+
+// briefly tells whether an answer that ends the exchange takes along what is urgent
+// to p: the acknowledgement of a host, without which the next exchange would begin with
+// nothing to send. Nobody is asked for it; what became of it the next report tells.
+func (e *Engine) briefly(p *peer, mode, control int) bool {
+	p.hurry = true
+	if few := p.pending(p.windowOpen()); few > 0 && few <= min(urgentOctets, e.modes[mode].FrameOctets) {
+		if e.airtime(mode, control, 1, few) <= briefTimes*e.airtime(mode, control, 0, 0) {
+			return true
+		}
+	}
+	p.hurry = false
+	return false
+}
+
+const briefTimes = 2
+
+// buildUnicast makes the burst to p: a report, and what may be said. With
 // answer it is the answer to p's last burst; with ask an answer is wanted even
 // without data.
-func (e *Engine) buildUnicast(now time.Time, p *peer, answer, talk, ask bool, dst *phy.Burst) bool {
+func (e *Engine) buildUnicast(now time.Time, p *peer, answer bool, say speech, ask bool, dst *phy.Burst) bool {
 	c := &e.control
 	*c = control{kind: unicast, src: e.address, dst: p.address, epoch: e.cfg.Epoch, heard: c.heard[:0]}
 	e.report(c, p)
@@ -440,7 +476,14 @@ func (e *Engine) buildUnicast(now time.Time, p *peer, answer, talk, ask bool, ds
 	e.frames = e.frames[:0]
 	pending := 0
 	mode := e.sendMode(p)
-	if talk {
+	switch say {
+	case brief:
+		if !e.briefly(p, mode, len(e.block)) {
+			say = mute
+			break
+		}
+		pending = p.pending(p.windowOpen())
+	case free:
 		p.hurry = e.mayHurry(now, p, mode, len(e.block))
 		pending = p.pending(p.windowOpen())
 	}
@@ -456,13 +499,18 @@ func (e *Engine) buildUnicast(now time.Time, p *peer, answer, talk, ask bool, ds
 		mode = e.quickest(mode, len(e.block), pending, p.tx.loss, budget)
 	}
 	var burst *sentBurst
-	if talk {
+	if say != mute {
 		burst = e.fill(now, p, mode, len(e.block), p.tx.loss, cut)
 	}
 	if burst == nil && !answer && !ask {
 		return false
 	}
-	wanted := burst != nil || ask
+	octets := 0
+	if len(e.frames) > 0 {
+		octets = len(e.frames[0])
+	}
+	airtime := e.airtime(mode, len(e.block), len(e.frames), octets)
+	wanted := burst != nil && say == free || ask
 	if answer {
 		c.flags |= flagAnswer
 	}
@@ -479,7 +527,7 @@ func (e *Engine) buildUnicast(now time.Time, p *peer, answer, talk, ask bool, ds
 	if wanted {
 		c.flags |= flagWanted
 		if !e.cfg.Caps.FullDuplex {
-			c.nav = toNAV(hostTurn + e.turnaround() + e.answerAirtime(mode) + slack)
+			c.nav = toNAV(max(hostTurn, e.fading(p)) + e.turnaround() + e.answerAirtime(mode) + slack)
 		}
 	}
 	p.nextID++
@@ -487,11 +535,7 @@ func (e *Engine) buildUnicast(now time.Time, p *peer, answer, talk, ask bool, ds
 		c.data = uint8(len(burst.pieces))
 		burst.id = c.id
 	}
-	octets := 0
-	if len(e.frames) > 0 {
-		octets = len(e.frames[0])
-	}
-	e.passFloor(now, p, mode, e.airtime(mode, len(e.block), len(e.frames), octets))
+	e.passFloor(now, p, mode, airtime)
 	if burst == nil {
 		p.bare = bareBurst{open: true, id: c.id, mode: mode}
 		if wanted {
@@ -504,7 +548,7 @@ func (e *Engine) buildUnicast(now time.Time, p *peer, answer, talk, ask bool, ds
 		p.lastForm = e.cfg.Caps.Form(dst)
 		if p.bare.form = p.lastForm; burst != nil {
 			burst.form = p.lastForm
-			p.sounded = p.sounded || burst.form == phy.Plain
+			p.sounded = p.sounded || burst.form == phy.Plain || burst.form == phy.Middle
 		}
 	}
 	return true

@@ -19,7 +19,7 @@ const (
 	tcpHead     = 52
 	tcpECE      = 0x40
 	tcpCWR      = 0x80
-	kernelQueue = 32 // packets, as package tun sets it
+	kernelQueue = 256 // packets, as package tun sets it
 	leastRTO    = 200 * time.Millisecond
 	firstTCPRTO = time.Second
 	delayedAck  = 40 * time.Millisecond

@@ -55,11 +55,11 @@ func vectors() []struct{ name, hex string } {
 	c = control{kind: unicast, flags: flagAnswer | flagHurry, src: 0x0304, dst: 0x0102, epoch: 0xcafe, id: 202, base: 0x8000, more: true, next: 0x0506}
 	add("control: more is to be sent, 0x0506 speaks next, somebody waits", c.appendTo(nil, 63))
 	c = control{kind: unicast, flags: flagAnswer | flagReport | flagHeard, src: 0x0304, dst: 0x0102, epoch: 0xcafe, id: 202, base: 0x8000,
-		peerEpoch: 0xbeef, newest: 10, want: 4, snr: toSNR(12), formed: true, forms: [phy.Forms]uint8{phy.Block: 17, phy.Long: noMCS},
+		peerEpoch: 0xbeef, newest: 10, want: 4, snr: toSNR(12), formed: true, forms: [phy.Forms]uint8{phy.Block: 17, phy.Long: noMCS, phy.Middle: 19},
 		heard: []heardBurst{{id: 10}}}
-	add("control: acknowledgement with wishes for blocks and long bursts", c.appendTo(nil, 63))
+	add("control: acknowledgement with wishes for blocks, long and middle bursts", c.appendTo(nil, 63))
 	c.id, c.newest, c.forms, c.heard = 203, 11, [phy.Forms]uint8{}, []heardBurst{{id: 11, n: 1, ok: [16]byte{0x40}}}
-	add("control: the path changes, neither blocks nor long bursts are wanted", c.appendTo(nil, 63))
+	add("control: the path changes, plain bursts alone are wanted", c.appendTo(nil, 63))
 	x, y := netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("10.0.0.2")
 	h := header.NewCompressor(true)
 	for _, v := range []struct {

@@ -29,10 +29,11 @@ type (
 
 // The forms of bursts.
 const (
-	Plain = modem.Plain
-	Block = modem.Block
-	Long  = modem.Long
-	Forms = modem.Forms
+	Plain  = modem.Plain
+	Block  = modem.Block
+	Long   = modem.Long
+	Middle = modem.Middle
+	Forms  = modem.Forms
 )
 
 // ErrClosed is returned by every method of a PHY after Close.

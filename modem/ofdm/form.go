@@ -29,9 +29,15 @@ func (p *plan) form(prof *profile, s scale) modem.Form {
 		return modem.Block
 	case p.frames > 0 && p.isLong(s):
 		return modem.Long
+	case p.frames > 0 && p.body.n >= middleSymbol*s.times:
+		return modem.Middle
 	}
 	return modem.Plain
 }
+
+// middleSymbol is the length in samples at the base rate from which on a body is of
+// middle form.
+const middleSymbol = 16384
 
 // What is left of the echoes as noise, as a share of their energy, and by how much
 // the errors of the channel raise the noise. Measured in rooms of RT60 0.15 to 0.5 s
@@ -41,10 +47,12 @@ const (
 	blockErrors  = 1.2
 	longResidue  = 0.005
 	longErrors   = 1.3
+	middleErrors = 2.0
 	moved        = 5.0 // times what a block should see as noise
 	// How long the forms last, in s, for what changes meanwhile.
-	blockSeconds = 0.3
-	longSeconds  = 5
+	blockSeconds  = 0.3
+	longSeconds   = 5
+	middleSeconds = 2.5
 )
 
 // foresee tells the SNR in dB that bursts of each form would see over the path
@@ -57,10 +65,11 @@ func (r *receiver) foresee(snr float64, way *channel) [modem.Forms]float64 {
 	}
 	p, c := &r.plan, &r.change
 	form := p.form(r.prof, r.scale)
-	noise, tail := way.floor, way.tail
+	noise, tail, tau := way.floor, way.tail, way.tau
 	switch form {
 	case modem.Block:
 		noise, tail = r.blocks.background(way)
+		tau = r.blocks.prior.tau
 		if way.floor > moved*(blockErrors*noise+blockResidue*tail) {
 			noise = way.floor // the path has changed since the chirp
 		}
@@ -84,13 +93,15 @@ func (r *receiver) foresee(snr float64, way *channel) [modem.Forms]float64 {
 	foreseen := func(floor float64) float64 { return snr + 10*math.Log10(way.floor/floor) }
 	v[modem.Block] = foreseen(blockErrors*noise + blockResidue*tail + c.within(blockSeconds*second))
 	v[modem.Long] = foreseen(longErrors*noise + longResidue*tail + c.within(longSeconds*second))
+	third := r.scale.geometry(airThird, p.class)
+	v[modem.Middle] = foreseen(middleErrors*(noise+beyond(tail, tau, third, r.scale)) + c.within(middleSeconds*second))
 	v[form] = snr
 	return v
 }
 
 // tellingBlock is the least length of a block, in samples at the base rate, that
 // tells of long bursts: shorter ones see more of the echoes as noise than that.
-const tellingBlock = 4096
+const tellingBlock = 6144
 
 // sureOfEchoes is the least share of what a plain burst sees as noise that is taken
 // for more than echoes.

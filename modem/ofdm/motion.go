@@ -431,11 +431,17 @@ func (r *receiver) wanted(snr float64, way *channel, b *modem.Burst) (mcs int, o
 // tail of energy P and time constant τ that is 2·P·exp(−prefix/τ)·(τ/n)·(1 −
 // exp(−n/τ)), at most all of it that comes late.
 func (ch *channel) overlap(g geometry, s scale) float64 {
-	if ch.tail == 0 || ch.tau == 0 {
+	return beyond(ch.tail, ch.tau, g, s)
+}
+
+// beyond is the same of echoes of an energy that decay with a time constant in
+// internal samples.
+func beyond(tail, tau float64, g geometry, s scale) float64 {
+	if tail == 0 || tau == 0 {
 		return 0
 	}
-	late := ch.tail * math.Exp(-float64(g.cp-g.advance(s))/ch.tau)
-	share := ch.tau / float64(g.n)
+	late := tail * math.Exp(-float64(g.cp-g.advance(s))/tau)
+	share := tau / float64(g.n)
 	return late * min(1, 2*share*(1-math.Exp(-1/share)))
 }
 

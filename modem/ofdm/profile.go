@@ -277,8 +277,9 @@ var (
 	airDeep   = []numerology{airHead}
 	airShort  = []numerology{airFirst, airHead}
 	airMiddle = []numerology{{8192, 960}}
-	airLong   = []numerology{{8192, 960}, {16384, 1920}}
-	airBulk   = []numerology{{8192, 960}, {16384, 1920}, {32768, 4096}}
+	airThird  = numerology{16384, 1920} // of a second, of bursts of middle form
+	airLong   = []numerology{{8192, 960}, airThird}
+	airBulk   = []numerology{{8192, 960}, airThird, {32768, 4096}}
 	airBlocks = []blockShape{
 		{1024, 1024, 0, 2.5}, {1536, 1024, 0, 2.5}, {2048, 1024, 0, 0}, {2560, 1024, 0, 0}, {3072, 1024, 0, 0}, {4096, 1536, 0, 0},
 		{5120, 1536, 0, 0}, {6144, 2048, 0, 0}, {8192, 2000, 3.5, 0}, {8192, 4096, 0, 0}, {10240, 4096, 0, 0}, {12288, 4096, 0, 0},
