@@ -436,7 +436,7 @@ func (e *Engine) ask(now time.Time, p *peer, id uint8, sent time.Duration) {
 		rto = max(rto+minRTO, p.rtt+minRTO, min(p.rtt+4*p.rttVar, promptRTO-answer))
 	}
 	rto = min(rto<<min(max(0, p.silent-1)/2, 4), maxRTO)
-	if !e.cfg.Caps.FullDuplex {
+	if e.formed {
 		rto += sent / decoding
 	}
 	p.question = question{open: true, id: id, asked: now, answerBy: now.Add(rto + answer)}

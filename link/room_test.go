@@ -73,9 +73,9 @@ func TestRateFollows(t *testing.T) {
 			if duplex {
 				settle += historySize - 1
 			}
-			near := func(what string, below int) {
+			near := func(what string, below int) { // a mode above the best loses some frames, not all
 				t.Helper()
-				if got := used[settle]; got > best() || got < best()-below {
+				if got := used[settle]; got > best()+1 || got < best()-below {
 					t.Errorf("duplex %v, seed %d, %s: modes %v, best %d", duplex, testSeed+seed, what, used, best())
 				}
 			}
