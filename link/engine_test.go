@@ -391,7 +391,8 @@ func TestBroadcast(t *testing.T) {
 		others := []*node{m.add("beta", nil), m.add("gamma", nil), m.add("delta", nil)}
 		m.meet()
 		// Parity is sized for 15 %: at 10 % loss a burst of k 3 and m 1 or 2
-		// fails with less than 6 %, and a packet needs two at most.
+		// fails with less than 6 %, and a packet needs two at most: 88 % come, and
+		// of 40 three standard deviations less are 73 %.
 		m.frameLoss = 0.1
 		const count = 40
 		for i := range count {
@@ -399,7 +400,7 @@ func TestBroadcast(t *testing.T) {
 			m.run(6*time.Second, nil)
 		}
 		for _, n := range others {
-			if len(n.got) < count*85/100 || len(n.got) > count {
+			if len(n.got) < count*73/100 || len(n.got) > count {
 				t.Errorf("%s: %s got %d of %d packets", dst, n.name, len(n.got), count)
 			}
 			for i := 1; i < len(n.got); i++ {
