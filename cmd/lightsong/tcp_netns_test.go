@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -47,6 +48,26 @@ mic_gain_db = -3.0
 	}
 }
 
+// roomAt is a room with two half-duplex stations that see 20 dB; more is TOML of them.
+func roomAt(rt60, drr float64, more string) medium {
+	return medium{
+		name: fmt.Sprintf("room %g s", rt60),
+		air: fmt.Sprintf(`
+[room]
+rt60_s = %g
+drr_db = %g
+[station]
+snr_db = 20.0
+[stations.a]
+skew_ppm = 30.0
+[stations.b]
+skew_ppm = -30.0
+%s
+`, rt60, drr, more),
+		audio: "profile = \"air\"\nduplex = \"half\"",
+	}
+}
+
 // tcpMedia are the media on which TestTCP measures, and what is asked of them.
 var tcpMedia = []struct {
 	medium
@@ -57,6 +78,8 @@ var tcpMedia = []struct {
 	{leadAt(20, "full", "fq-codel"), 85, 0, 0},
 	{leadAt(10, "full", "fq-codel"), 35, 0, 0},
 	{leadAt(3, "full", "fq-codel"), 10, 0, 0},
+	{roomAt(0.3, 3, ""), 40, 0, 0},
+	{roomAt(0.5, -3, ""), 35, 0, 0},
 }
 
 // TestTCP measures 50 pings on an idle link and then a minute of TCP, one way and
@@ -101,6 +124,47 @@ func TestTCP(t *testing.T) {
 			there, back := r.saturate(t, 0, 1, false), r.saturate(t, 1, 0, false)
 			r.pass(settling)
 			check("both ways", tt.bothWays, there, back)
+		})
+	}
+}
+
+// TestTCPCarried carries the receiver of a TCP connection about at 0.5 m/s for ten
+// seconds and puts it down again: the link lives through it, and from 5 s on the
+// connection is back at four fifths of what it was, counted over the two long bursts that follow.
+func TestTCPCarried(t *testing.T) {
+	const lift, down, end = 75 * time.Second, 85 * time.Second, 130 * time.Second
+	const still, after, patience = 30 * time.Second, 12 * time.Second, 5 * time.Second
+	for _, c := range []struct{ rt60, drr float64 }{{0.3, 3}, {0.5, -3}} {
+		m := roomAt(c.rt60, c.drr, fmt.Sprintf("speed_mps = 0.5\nmove_start_s = %g\nmove_stop_s = %g", lift.Seconds(), down.Seconds()))
+		t.Run(m.name, func(t *testing.T) {
+			r := newPairRig(t, m)
+			f := r.saturate(t, 0, 1, false)
+			type sample struct {
+				at     time.Duration
+				octets int64
+			}
+			var samples []sample
+			for r.time() < end {
+				samples = append(samples, sample{r.time(), f.octets.Load()})
+				r.pass(250 * time.Millisecond)
+			}
+			rate := func(from, to time.Duration) float64 { // kb/s
+				at := func(t time.Duration) int64 {
+					i, _ := slices.BinarySearchFunc(samples, t, func(s sample, t time.Duration) int { return int(s.at - t) })
+					return samples[min(i, len(samples)-1)].octets
+				}
+				return 8 * float64(at(to)-at(from)) / (to - from).Seconds() / 1000
+			}
+			usual := rate(lift-still, lift)
+			back := down
+			for back+after < end && rate(back, back+after) < 0.8*usual {
+				back += 250 * time.Millisecond
+			}
+			t.Logf("TCP %.1f kb/s still, %.1f carried, back at speed %v after it was put down, %.1f kb/s from there; %s",
+				usual, rate(lift, down), back-down, rate(back, end), f.kernel())
+			if back-down > patience || usual == 0 {
+				t.Errorf("back at speed %v after it was put down, want %v", back-down, patience)
+			}
 		})
 	}
 }
@@ -271,8 +335,12 @@ func (r *pairRig) saturate(t *testing.T, from, to int, ecn bool) *flow {
 		f.conn.Store(conn.(*net.TCPConn))
 		// What is under way when it stops would fill the link for seconds more.
 		defer context.AfterFunc(ctx, func() { conn.(*net.TCPConn).SetLinger(0); conn.Close() })()
-		for {
-			if _, err := conn.Write(make([]byte, 4096)); err != nil {
+		octets := rand.NewChaCha8([32]byte{}) // nothing to compress
+		for buf := make([]byte, 4096); ; {
+			if _, err := octets.Read(buf); err != nil {
+				return err
+			}
+			if _, err := conn.Write(buf); err != nil {
 				return err
 			}
 		}
