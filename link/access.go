@@ -1,6 +1,7 @@
 package link
 
 import (
+	"slices"
 	"time"
 
 	"lightsong/phy"
@@ -12,8 +13,9 @@ import (
 // stretched to the turnaround of sound and light. On a full-duplex medium there
 // is nothing to contend for: bursts follow one another, reports ride along.
 const (
-	hostTurn = 8 * time.Millisecond  // given to the host to answer a packet before the link answers its burst
-	slack    = 20 * time.Millisecond // between what a station says and what its buffers do
+	hostTurn  = 8 * time.Millisecond  // given to the host to answer a packet before the link answers its burst
+	hostShare = 3                     // full duplex: an answer without content may wait for a third of what it takes
+	slack     = 20 * time.Millisecond // between what a station says and what its buffers do
 
 	minSlot     = 5 * time.Millisecond
 	minWindow   = 4  // slots of the first back-off
@@ -73,9 +75,11 @@ type access struct {
 	initiator bool
 	rash      bool // its first burst may meet another's
 	owedAt    time.Time
-	eager     bool  // the answer need not wait until then if there is something to send
-	lone      bool  // nor if the host has replied to the only packet that it got
-	goOn      *peer // our exchange continues with a burst at goOnAt
+	owedLast  time.Time // full duplex: when it goes even if there is nothing to say
+	patient   bool      // owedAt is that time
+	eager     bool      // the answer need not wait until then if there is something to send
+	lone      bool      // nor if the host has replied to the only packet that it got
+	goOn      *peer     // our exchange continues with a burst at goOnAt
 	goOnAt    time.Time
 	pausedTo  time.Time // the PHY failed
 	floor     floor
@@ -317,7 +321,9 @@ func (e *Engine) fading(p *peer) time.Duration { return max(0, p.fading-e.turnar
 // goes with the host's reply. To a burst of airtime that is over sooner than that
 // moment it goes as soon as there is anything to send: on a fast medium the wait
 // would be most of a ping. So it does where both ways are open: what else the host
-// replies may follow at once.
+// replies may follow at once. There nobody waits for an answer either, so that one
+// with no more than acknowledgements of TCP's may be later: programs reply after the
+// kernel.
 func (e *Engine) oweAnswer(now time.Time, p *peer, gave int, airtime time.Duration) {
 	a := &e.access
 	at := now
@@ -326,6 +332,10 @@ func (e *Engine) oweAnswer(now time.Time, p *peer, gave int, airtime time.Durati
 	}
 	fading := e.fading(p)
 	at = later(at, now.Add(fading))
+	a.owedLast, a.patient = at, false
+	if gave > 0 && e.cfg.Caps.FullDuplex {
+		a.owedLast = now.Add(e.answerAirtime(e.sendMode(p)) / hostShare)
+	}
 	if a.with != p {
 		a.with, a.since, a.initiator = p, now, false
 	}
@@ -542,6 +552,19 @@ func (p *peer) hasData() bool {
 	return false
 }
 
+// says tells whether more than acknowledgements of TCP's could be sent to p now.
+func (p *peer) says() bool {
+	if len(p.outstanding) >= historySize {
+		return false
+	}
+	open := p.windowOpen()
+	says := func(f *flow) bool {
+		pkt := f.head(open)
+		return pkt != nil && (pkt.numbered || !pkt.segment.pure)
+	}
+	return slices.ContainsFunc(p.fresh, says) || slices.ContainsFunc(p.old, says)
+}
+
 // burstLeft opens what follows from a burst that was sent.
 func (e *Engine) burstLeft(now time.Time, c *current) {
 	a := &e.access
@@ -593,7 +616,11 @@ func (e *Engine) nextBurst(now time.Time, dst *phy.Burst) bool {
 	a := &e.access
 	if p := a.owed; p != nil {
 		replied := a.lone && !p.interactive.Before(a.owedAt.Add(-hostTurn))
-		if now.Before(a.owedAt) && !replied && (!a.eager || !p.hasData()) {
+		if now.Before(a.owedAt) && !replied && (!a.eager || !p.hasData()) && (!a.patient || !p.says()) {
+			return false
+		}
+		if !a.patient && now.Before(a.owedLast) && !p.says() {
+			a.patient, a.owedAt, a.lone, a.eager = true, a.owedLast, false, false
 			return false
 		}
 		a.owed = nil

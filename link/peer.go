@@ -66,6 +66,7 @@ type peer struct {
 	freshID     uint8 // of the first burst of this sequence
 	outstanding []*sentBurst
 	bare        bareBurst
+	arrivals    arrivals
 	poll        bool // ask what arrived before anything is repeated
 	question    question
 	tx          transmission
@@ -167,6 +168,7 @@ func (e *Engine) newPeer(now time.Time, address, epoch uint16) *peer {
 func (p *peer) restartSequence(e *Engine) {
 	p.freshSeq, p.nextSeq, p.freshID = true, uint16(e.random.Uint32()), p.nextID
 	p.sequence++
+	p.arrivals = arrivals{}
 	p.headers.Reset()
 	p.outstanding, p.poll, p.question = nil, false, question{}
 	if e.access.asked == p {

@@ -106,6 +106,7 @@ type scheduler struct {
 
 	waiting     int       // octets of packets without a number
 	interactive time.Time // an urgent packet came last
+	typist      uint32    // key of its flow
 	hurry       bool      // this burst is for urgent packets only
 	hurried     time.Time // the last such burst
 
@@ -290,14 +291,14 @@ func (e *Engine) enqueue(now time.Time, p *peer, h *ipHeader, pkt *packet) {
 		pkt.segment = parseSegment(h.payload)
 	}
 	f := p.flow(key)
-	if pkt.segment.valid && e.thin(p, f, pkt) {
+	if pkt.segment.valid && (e.thin(p, f, pkt) || e.known(now, p, f, pkt)) {
 		pkt.done = true
 		e.pool.freePacket(pkt)
 		return
 	}
 	f = p.flow(key)
 	if f.waiting+len(pkt.data) <= urgentOctets && !pkt.segment.pure {
-		p.interactive = now
+		p.interactive, p.typist = now, key
 	}
 	pkt.expect = p.headers.Expect(pkt.data, key)
 	pkt.expect -= int(f.saved * float64(pkt.expect))
@@ -361,6 +362,17 @@ func (e *Engine) mayHurry(now time.Time, p *peer, mode, control int) bool {
 		return false
 	}
 	p.hurried = now
+	return true
+}
+
+// alone tells whether there are no packets of other flows than that of the last urgent
+// one.
+func (s *scheduler) alone() bool {
+	for key, f := range s.flows {
+		if key != s.typist && len(f.packets) > 0 {
+			return false
+		}
+	}
 	return true
 }
 
@@ -460,6 +472,28 @@ func (e *Engine) thin(p *peer, f *flow, pkt *packet) (needless bool) {
 		same.data, pkt.data = pkt.data, same.data
 		same.segment = pkt.segment
 		p.wait(same)
+	}
+	e.stats.Queue.Repeated++
+	return true
+}
+
+// known tells whether a TCP segment repeats one that has reached the other host, of
+// which its own host has not heard yet: the acknowledgement waits for its turn on
+// the medium. For so long it goes without, as a segment that the link still has;
+// a host that repeats it later knows something that the link does not.
+func (e *Engine) known(now time.Time, p *peer, f *flow, pkt *packet) bool {
+	old := p.arrivals.find(f.key, pkt)
+	if old == nil || now.Sub(old.at) >= e.pace(p).interval {
+		return false
+	}
+	for _, q := range f.packets { // its acknowledgement may be newer than that of the one which arrived
+		if q.segment.valid && int32(pkt.segment.ack-q.segment.ack) <= 0 && pkt.segment.sameConnection(&q.segment, pkt.data, q.data) {
+			e.stats.Queue.Repeated++
+			return true
+		}
+	}
+	if int32(pkt.segment.ack-old.ack) > 0 {
+		return false
 	}
 	e.stats.Queue.Repeated++
 	return true

@@ -224,6 +224,15 @@ func (r *reception) frames(total, lost int, wanted bool, target float64) {
 	r.margin = max(r.least, min(most, r.margin))
 }
 
+// climb keeps the margin, unless something was lost already, from leaping over the mode
+// next to the one with an index: what a table does not promise is tried one mode at a
+// time, as a burst that nobody can read costs more than what comes a burst later.
+func (r *reception) climb(m modes, i int) {
+	if next := min(i+1, len(m)-1); !r.lossy && r.margin < 0 {
+		r.margin = max(r.margin, min(0, r.snr-m[next].SNRdB-backStep/2))
+	}
+}
+
 // want is the index of the mode to ask for; ok is false while no SNR is known.
 func (r *reception) want(m modes) (i int, ok bool) {
 	if math.IsNaN(r.snr) {

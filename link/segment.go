@@ -3,6 +3,7 @@ package link
 import (
 	"bytes"
 	"encoding/binary"
+	"time"
 )
 
 // segment is what the queue needs to know of a TCP segment. The zero value is no
@@ -87,3 +88,57 @@ func (s *segment) repeats(old *segment, p, q []byte) bool {
 	theirs := q[len(q)-old.payload:]
 	return bytes.Equal(p[len(p)-s.payload:], theirs[from:][:s.payload])
 }
+
+// arrivals are the TCP segments that reached the hosts behind a peer last.
+type arrivals struct {
+	list [16]arrival
+	next int
+}
+
+type arrival struct {
+	at      time.Time // zero: there is none
+	flow    uint32
+	ports   uint32
+	seq     uint32
+	end     uint32
+	ack     uint32 // the newest that arrived, with this segment or after it
+	flags   uint8
+	content uint32 // FNV-1a of the payload
+}
+
+// note takes a packet of a flow that has arrived.
+func (l *arrivals) note(at time.Time, flow uint32, pkt *packet) {
+	s := &pkt.segment
+	if !s.valid {
+		return
+	}
+	for i := range l.list {
+		if a := &l.list[i]; a.flow == flow && a.ports == s.ports && int32(s.ack-a.ack) > 0 {
+			a.ack = s.ack
+		}
+	}
+	if s.end == s.seq {
+		return
+	}
+	l.list[l.next] = arrival{at, flow, s.ports, s.seq, s.end, s.ack, s.flags, s.content(pkt.data)}
+	l.next = (l.next + 1) % len(l.list)
+}
+
+// find is the newest of them that a packet of a flow repeats, or nil.
+func (l *arrivals) find(flow uint32, pkt *packet) *arrival {
+	s := &pkt.segment
+	const same = ^uint8(tcpPSH)
+	if s.end == s.seq || s.flags&tcpRST != 0 {
+		return nil
+	}
+	for i := range l.list {
+		a := &l.list[(l.next+2*len(l.list)-1-i)%len(l.list)]
+		if !a.at.IsZero() && a.flow == flow && a.ports == s.ports && a.seq == s.seq && a.end == s.end && (a.flags^s.flags)&same == 0 && a.content == s.content(pkt.data) {
+			return a
+		}
+	}
+	return nil
+}
+
+// content is a hash of the payload of the packet p.
+func (s *segment) content(p []byte) uint32 { return fnv(fnvBasis, p[len(p)-s.payload:]) }

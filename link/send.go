@@ -116,6 +116,12 @@ func (e *Engine) budget(now time.Time, p *peer, mode, control int) time.Duration
 		}
 	}
 	if e.cfg.Queue != FIFO && (p.inInteraction(now) || !e.cfg.Caps.FullDuplex && (e.inHurry(now) || e.othersHurry(now))) {
+		k, octets := evenly(p.pending(p.windowOpen()), e.modes[mode].FrameOctets)
+		if e.cfg.Caps.FullDuplex && p.alone() && k <= e.longest(mode, control, octets, p.tx.loss, budget) {
+			// All that waits is of the flow that somebody waits for, and is there
+			// sooner if it is not cut in pieces.
+			short = budget
+		}
 		budget = min(budget, short)
 	}
 	// Where the control block alone takes long, frames get as much again.
@@ -633,7 +639,7 @@ func (e *Engine) resolve(p *peer, b *sentBurst, heard *heardBurst) {
 			switch pkt := x.pkt; {
 			case pkt.done || pkt.void != x.void:
 			case ok:
-				e.acknowledge(p, pkt, x)
+				e.acknowledge(p, pkt, x, b.at)
 			default:
 				if pkt.tries == 0 || pkt.failed != b.id {
 					pkt.tries++
@@ -664,12 +670,14 @@ func (e *Engine) freeBurst(b *sentBurst) {
 	e.pool.freeBurst(b)
 }
 
-func (e *Engine) acknowledge(p *peer, pkt *packet, x piece) {
+// acknowledge takes that a piece of a packet arrived with a burst that ended at a time.
+func (e *Engine) acknowledge(p *peer, pkt *packet, x piece, at time.Time) {
 	pkt.todo = pkt.todo.remove(x.from, x.to)
 	pkt.acked = pkt.acked.add(x.from, x.to)
 	if pkt.acked.covers(pkt.size()) {
 		if !pkt.void {
 			p.headers.Delivered(pkt.ref)
+			p.arrivals.note(at, pkt.flow.key, pkt)
 		}
 		p.stats.OctetsOut += uint64(len(pkt.data))
 		e.finish(p, pkt)
@@ -688,6 +696,7 @@ func (e *Engine) takeReport(p *peer, c *control) {
 	if c.flags&flagResync != 0 {
 		e.stats.Headers.Resyncs++
 		p.headers.Invalidate()
+		p.arrivals = arrivals{} // it could not read them all
 	}
 	if c.flags&flagHeard == 0 {
 		return
@@ -756,7 +765,7 @@ func (e *Engine) BurstSent(now time.Time, err error) {
 		for _, pieces := range c.burst.pieces {
 			for _, x := range pieces {
 				if !x.pkt.done && x.void == x.pkt.void {
-					e.acknowledge(c.peer, x.pkt, x)
+					e.acknowledge(c.peer, x.pkt, x, now)
 				}
 			}
 		}

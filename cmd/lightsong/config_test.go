@@ -72,7 +72,7 @@ func TestUpConfig(t *testing.T) {
 		{"a board without a way to it", `[[peer]]`, "[led]\nboard = \"/dev/x\"\n[[peer]]", `must be "serial:`},
 		{"an adapter with a board's keys", `[[peer]]`, "[led]\nboard = \"uart:/dev/x\"\nmax_baud = 115200\n[[peer]]", "only led.baud"},
 		{"a board with an adapter's key", `[[peer]]`, "[led]\nboard = \"serial:/dev/x\"\nbaud = 115200\n[[peer]]", "led.max_baud"},
-		{"an adapter that is too fast", `[[peer]]`, "[led]\nboard = \"uart:/dev/x\"\nbaud = 50000000\n[[peer]]", "must be 9600"},
+		{"an adapter that is too fast", `[[peer]]`, "[led]\nboard = \"uart:/dev/x\"\nbaud = 50000000\n[[peer]]", "must be 1200"},
 		{"no board", `[[peer]]`, "[led]\ndim = 1\n[[peer]]", "led.board is not set"},
 		{"unknown key of a board", `[[peer]]`, "[led]\nbord = 1\n[[peer]]", `did you mean "led.board"?`},
 	} {

@@ -36,6 +36,7 @@ type medium struct {
 	audio  string // TOML of the stations' [audio]
 	light  bool   // two emulated boards instead of air
 	uart   string // TOML of `lightsong sim --light`: two bare UARTs
+	led    string // TOML of their [led]
 	octets int    // of the file that is sent
 }
 

@@ -179,6 +179,7 @@ jitter_ns = 40.0
 [stations.b]
 clock_ppm = 10000.0
 `,
+	led:    "baud = 1000000",
 	octets: 400000,
 }
 
@@ -193,6 +194,6 @@ func (d *demo) startUART(ctx context.Context) (err error) {
 		return err
 	}
 	return d.startHosts(ctx, func(i int) string {
-		return fmt.Sprintf("[led]\nboard = \"uart:%s\"\nbaud = 1000000", d.boardPath(i))
+		return fmt.Sprintf("[led]\nboard = \"uart:%s\"\n%s", d.boardPath(i), d.medium.led)
 	})
 }

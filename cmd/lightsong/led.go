@@ -34,6 +34,12 @@ const (
 // usualBaud of a bare UART: most adapters have it.
 const usualBaud = 2000000
 
+// Of a bare UART; what led.OpenUART takes.
+const (
+	leastBaud = 1200
+	mostBaud  = 12000000
+)
+
 // bareUART tells whether the configuration names an adapter without a board.
 func (l *ledConfig) bareUART() bool { return strings.HasPrefix(l.Board, uartScheme) }
 
@@ -78,8 +84,8 @@ func (c *upConfig) checkLed() error {
 		return errors.New("led.max_baud, led.rates and led.dim are for boards: an adapter without one has only led.baud")
 	case !l.bareUART() && l.Baud != 0:
 		return errors.New("led.baud is for an adapter without a board (\"uart:/path\"): a board has led.max_baud")
-	case l.bareUART() && l.Baud != 0 && (l.Baud < 9600 || l.Baud > 12000000):
-		return fmt.Errorf("led.baud %d: must be 9600 to 12000000", l.Baud)
+	case l.bareUART() && l.Baud != 0 && (l.Baud < leastBaud || l.Baud > mostBaud):
+		return fmt.Errorf("led.baud %d: must be %d to %d", l.Baud, leastBaud, mostBaud)
 	case c.Audio.Device != "":
 		return errors.New("audio.device and led.board are both set: a station has one medium")
 	case !slices.Contains([]int{0, 115200, 250000, 500000, 1000000, 2000000}, l.MaxBaud):

@@ -31,8 +31,8 @@ func readSimLightConfig(path string) (*simLightConfig, error) {
 	if len(c.Ports) < 2 {
 		return nil, fmt.Errorf("%s: [ports] names %d stations: a light field has two or more, NAME = \"PATH\" each", path, len(c.Ports))
 	}
-	if c.Baud < 9600 || c.Baud > 12000000 {
-		return nil, fmt.Errorf("%s: baud %d: must be 9600 to 12000000", path, c.Baud)
+	if c.Baud < leastBaud || c.Baud > mostBaud {
+		return nil, fmt.Errorf("%s: baud %d: must be %d to %d", path, c.Baud, leastBaud, mostBaud)
 	}
 	if c.Room.BufferOctets == nil {
 		c.Room.BufferOctets = new(256) // the rest waits in the socket

@@ -287,8 +287,9 @@ func (c *Compressor) Flows() (n int) {
 	return n
 }
 
-// Expect estimates how many octets Compress would append for a packet: what it
-// will cost if nothing unusual happens.
+// Expect is how many octets Compress would append for a packet, at most if nothing
+// unusual happens: what is left over of a frame is cut off, but an octet that does
+// not fit has to wait for the next burst.
 func (c *Compressor) Expect(pkt []byte, hash uint32) int {
 	f := &c.fields
 	n, ok := f.parse(pkt)
@@ -297,13 +298,13 @@ func (c *Compressor) Expect(pkt []byte, hash uint32) int {
 	}
 	for _, x := range c.contexts {
 		if x != nil && x.hash == hash && x.last.flow == f.flow && x.acked >= x.begin {
-			return len(pkt) - n + typicalHeader
+			return len(pkt) - n + usualHeader
 		}
 	}
 	return len(pkt) + 1
 }
 
-const typicalHeader = 6 // octets
+const usualHeader = 30 // octets: the packet behind a SYN, in which most fields change
 
 // settled tells whether the other side knows the present value of a field.
 func (x *txContext) settled(s stable) bool { return x.acked >= x.changed[s] }
