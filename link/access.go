@@ -81,7 +81,7 @@ type access struct {
 	lone      bool      // nor if the host has replied to the only packet that it got
 	goOn      *peer     // our exchange continues with a burst at goOnAt
 	goOnAt    time.Time
-	pausedTo  time.Time // the PHY failed
+	pausedTo  time.Time // the PHY failed, or the airtime is used up
 	floor     floor
 }
 
@@ -614,6 +614,9 @@ func (e *Engine) NextBurst(now time.Time, dst *phy.Burst) bool {
 
 func (e *Engine) nextBurst(now time.Time, dst *phy.Burst) bool {
 	a := &e.access
+	if e.usedUp(now) {
+		return false
+	}
 	if p := a.owed; p != nil {
 		replied := a.lone && !p.interactive.Before(a.owedAt.Add(-hostTurn))
 		if now.Before(a.owedAt) && !replied && (!a.eager || !p.hasData()) && (!a.patient || !p.says()) {

@@ -54,6 +54,9 @@ type Config struct {
 	Queue       Discipline    // default FQCoDel
 	Compress    bool          // packets that become shorter by it; what is received may be compressed anyway
 
+	AirtimeMinute float64 // share of any minute for which the station may send; 0: all of it
+	AirtimeHour   float64 // likewise of any hour
+
 	longBurst time.Duration // MaxBurst of those of long form
 }
 
@@ -106,6 +109,8 @@ func (c Config) withDefaults() (Config, error) {
 		return fault("the PHY carries %d frames and %d octets of control: the link needs 2 and %d", c.Caps.MaxFrames, c.Caps.MaxControl, minControl)
 	case c.MaxBurst < 0 || c.MaxExchange < 0 || c.Keepalive < 0:
 		return fault("a negative time")
+	case !(c.AirtimeMinute >= 0 && c.AirtimeMinute <= 1) || !(c.AirtimeHour >= 0 && c.AirtimeHour <= 1):
+		return fault("airtime of %v of a minute, %v of an hour: must be shares, 0 to 1", c.AirtimeMinute, c.AirtimeHour)
 	case c.Queue > FIFO:
 		return fault("queue discipline %d", c.Queue)
 	case c.QueueOctets < c.MTU:

@@ -78,7 +78,8 @@ func (e *Engine) beaconAirtime(mode, octets int) time.Duration {
 func beaconParity(k int) int { return (k + 1) / 2 }
 
 func (e *Engine) minBeaconInterval() time.Duration {
-	d := time.Duration(max(beaconShare, roomShare*e.room())) * e.beaconAirtime(e.basicMode(), typicalBeacon)
+	airtime := e.beaconAirtime(e.basicMode(), typicalBeacon)
+	d := max(time.Duration(max(beaconShare, roomShare*e.room()))*airtime, e.sparse(airtime))
 	return min(max(peerInterval, d.Round(time.Second)), maxInterval)
 }
 
@@ -91,16 +92,21 @@ func (e *Engine) newsInterval() time.Duration {
 	return max(firstInterval/2, time.Duration(newsShare*e.room())*e.nextBeaconAirtime())
 }
 
-// nextBeaconAirtime is about that of the next beacon: of one that names the stations
-// heard now.
-func (e *Engine) nextBeaconAirtime() time.Duration {
+// beaconOctets is the length of the next beacon: of one that names the stations heard
+// now.
+func (e *Engine) beaconOctets() int {
 	octets := 4 + len(e.cfg.Name) + heardSize*min(e.others(), maxHeard)
 	for _, p := range e.cfg.Prefixes {
 		if octets += prefixV6; p.Addr().Is4() {
 			octets += prefixV4 - prefixV6
 		}
 	}
-	return e.beaconAirtime(e.basicMode(), octets)
+	return octets
+}
+
+// nextBeaconAirtime is about that of the next beacon.
+func (e *Engine) nextBeaconAirtime() time.Duration {
+	return e.beaconAirtime(e.basicMode(), e.beaconOctets())
 }
 
 // beaconWindow is the number of slots that the back-off of a beacon is drawn from.
@@ -165,13 +171,13 @@ func (e *Engine) beaconCredit(now time.Time, c *current) {
 	}
 	b.last = now
 	if c.far {
-		b.far = now.Add(beaconShare * c.airtime)
+		b.far = now.Add(max(beaconShare*c.airtime, e.sparse(c.airtime)))
 		return
 	}
 	b.urgent = false
 	interval := e.minBeaconInterval()
 	if e.alone() {
-		interval = min(b.interval, max(firstInterval, beaconShare*c.airtime))
+		interval = max(min(b.interval, max(firstInterval, beaconShare*c.airtime)), e.sparse(c.airtime))
 		b.interval = min(2*b.interval, maxInterval)
 	}
 	b.at = now.Add(e.jitter(interval*3/4, interval))
@@ -187,6 +193,10 @@ func (e *Engine) buildBeacon(now time.Time, dst *phy.Burst) bool {
 			b.farMode = e.basicMode() - 1
 		}
 		mode = b.farMode
+		if d := e.beaconAirtime(mode, e.beaconOctets()); d > e.mayLast {
+			b.far = now.Add(max(beaconShare*d, e.sparse(d)))
+			return false
+		}
 	}
 	body := beacon{
 		interval: uint8(e.minBeaconInterval() / time.Second),

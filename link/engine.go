@@ -65,6 +65,8 @@ type Engine struct {
 	rxSize  int // octets of packets received in part
 
 	access   access
+	limits   []limit
+	mayLast  time.Duration // the next burst, by the limits
 	told     time.Duration // by the PHY: its turnaround
 	beacons  beacons
 	maintain time.Time
@@ -107,6 +109,7 @@ func New(cfg Config, now time.Time) (*Engine, error) {
 		codes:    map[[2]int]reedsolomon.Encoder{},
 		maintain: now.Add(maintenance),
 		told:     cfg.Caps.Turnaround,
+		mayLast:  forEver,
 	}
 	if e.address == 0 {
 		e.address = e.drawAddress()
@@ -118,6 +121,9 @@ func New(cfg Config, now time.Time) (*Engine, error) {
 	e.zeros = make([]byte, longest)
 	e.findForms()
 	e.all.pool = &e.pool
+	if need := e.startLimits(); e.allowed(now) < need {
+		return nil, fmt.Errorf("%w: an airtime of %v: a burst of the slowest kind that must be sent takes %v", ErrConfig, e.allowed(now), need)
+	}
 	e.startAccess(now)
 	e.startBeacons(now)
 	return e, nil
@@ -191,6 +197,7 @@ func (e *Engine) Stats() Stats {
 	s.Queue.Packets, s.Queue.Octets = e.queued.Packets, e.queued.Octets
 	s.Headers.addCompressor(e.all.headers)
 	s.Payload = e.deflate.Stats()
+	s.Airtime.Limits = e.limitStats()
 	s.Peers = make([]PeerStats, 0, len(e.peers))
 	for _, p := range e.peers {
 		s.Headers.addCompressor(p.headers)

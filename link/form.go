@@ -431,16 +431,16 @@ func (e *Engine) layOut(p *peer, mode, control, pending int, careful bool, budge
 		}
 	}
 	if i := limits[phy.Long]; i > 0 && budget >= e.cfg.MaxBurst {
-		full := e.modes[i].FrameOctets
+		full, most := e.modes[i].FrameOctets, min(e.cfg.longBurst, e.mayLast)
 		need, octets := evenly(pending, full)
-		if k := e.longest(i, control, full, 0, e.cfg.longBurst); k < need {
-			consider(i, k, full, e.cfg.longBurst)
-		} else if !consider(i, need, octets, e.cfg.longBurst) {
+		if k := e.longest(i, control, full, 0, most); k < need {
+			consider(i, k, full, most)
+		} else if !consider(i, need, octets, most) {
 			// Where much less would see more of the echoes even a long burst that is
 			// filled up with parity brings more.
 			for k = need + 1; k <= maxData; k++ {
 				b, d, ok := take(i, k, full)
-				if d > e.cfg.longBurst || ok && b.form == phy.Long && consider(i, k, full, e.cfg.longBurst) {
+				if d > most || ok && b.form == phy.Long && consider(i, k, full, most) {
 					break
 				}
 			}

@@ -12,22 +12,25 @@ import (
 func formed(t *testing.T) (*Engine, *peer) {
 	t.Helper()
 	m := newMedium(t, testSeed)
-	n := m.add("a", func(c *Config) {
-		c.Caps.Form = func(b *phy.Burst) phy.Form {
-			switch k := len(b.Frames); {
-			case b.MCS < 3 || k == 0:
-			case k <= 2:
-				return phy.Block
-			case k >= 10:
-				return phy.Long
-			}
-			return phy.Plain
-		}
-	})
+	n := m.add("a", withForms)
 	if !n.engine.formed || n.engine.blocks != 3 {
 		t.Fatalf("formed %v, blocks from mode %d", n.engine.formed, n.engine.blocks)
 	}
 	return n.engine, n.engine.newPeer(m.now, 7, 1)
+}
+
+// withForms gives the bursts of a configuration forms.
+func withForms(c *Config) {
+	c.Caps.Form = func(b *phy.Burst) phy.Form {
+		switch k := len(b.Frames); {
+		case b.MCS < 3 || k == 0:
+		case k <= 2:
+			return phy.Block
+		case k >= 10:
+			return phy.Long
+		}
+		return phy.Plain
+	}
 }
 
 // hears gives the receiver of blocks and long bursts a burst of a form: of frames

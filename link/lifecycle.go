@@ -48,7 +48,8 @@ func (e *Engine) keepalive(p *peer) time.Duration {
 			live++
 		}
 	}
-	return min(max(leastKeep, time.Duration(keepShare*live)*e.checkCost(p)), p.interval*3/2)
+	limited := time.Duration(live) * e.sparse(e.answerAirtime(e.sendMode(p)))
+	return min(max(leastKeep, time.Duration(keepShare*live)*e.checkCost(p), limited), p.interval*3/2)
 }
 
 // watch looks after a peer that was last heard some time ago.

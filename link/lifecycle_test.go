@@ -19,16 +19,19 @@ var leads = []struct {
 	{"half duplex", false, 86 * time.Millisecond},
 }
 
+// leadModes are of a lead or a good room.
+var leadModes = []phy.Mode{
+	{MCS: 0, NetBPS: 300, SNRdB: -12, FrameOctets: 64},
+	{MCS: 1, NetBPS: 3000, SNRdB: -3, FrameOctets: 128},
+	{MCS: 2, NetBPS: 10000, SNRdB: 6, FrameOctets: 256},
+	{MCS: 3, NetBPS: 50000, SNRdB: 18, FrameOctets: 512},
+}
+
 // onLead is a medium of two stations that know each other.
 func onLead(t *testing.T, seed uint64, duplex bool, cost time.Duration) (*medium, *node, *node) {
 	m := newMedium(t, seed)
 	m.duplex, m.cost, m.latency = duplex, cost, 10*time.Millisecond
-	m.table = []phy.Mode{
-		{MCS: 0, NetBPS: 300, SNRdB: -12, FrameOctets: 64},
-		{MCS: 1, NetBPS: 3000, SNRdB: -3, FrameOctets: 128},
-		{MCS: 2, NetBPS: 10000, SNRdB: 6, FrameOctets: 256},
-		{MCS: 3, NetBPS: 50000, SNRdB: 18, FrameOctets: 512},
-	}
+	m.table = leadModes
 	a, b := m.add("alpha", nil), m.add("beta", nil)
 	m.meet()
 	for i := range 5 { // at speed

@@ -57,6 +57,9 @@ type node struct {
 	observe func(now time.Time, b *phy.Burst)
 	deliver func(pkt []byte) // takes packets for the host instead of got, a little later
 	airtime time.Duration
+
+	due          time.Time // the engine's deadline
+	waits, moved bool      // it has one; it may have another by now
 }
 
 // onAir is a burst on the test medium.
@@ -85,12 +88,15 @@ type medium struct {
 	drop        func(from, to *node, b *phy.Burst) bool // drops what a test names
 	took        func(b *phy.Burst) time.Duration        // airtime of a burst; nil: modelAirtime's, or by cost
 	heard       func(n *node, b *phy.Burst) phy.Event   // what a modem makes of a burst; nil: as the losses say
+	level       func(from, to *node) float64            // dB: which of two bursts outlasts the other; nil: neither does
 
 	events  eventHeap
 	serial  int
 	air     []*onAir
 	bursts  int
 	maximum time.Duration
+
+	addressed, collided int // bursts that a station was to hear, and those of them that met another
 }
 
 type event struct {
@@ -115,6 +121,10 @@ func (h *eventHeap) Pop() any {
 }
 
 const testSeed = 20261120
+
+// captureDB is how much stronger than another a burst must be for a receiver that has
+// begun with it: what the usual mode of a room needs and a few dB.
+const captureDB = 12
 
 func newMedium(t testing.TB, seed uint64) *medium {
 	t.Helper()
@@ -210,6 +220,7 @@ func (m *medium) carrier(n *node) {
 
 // settle lets a station act.
 func (m *medium) settle(n *node) {
+	n.moved = true
 	var buf [MaxMTU]byte
 	for {
 		size, ok := n.engine.NextPacket(buf[:])
@@ -282,7 +293,10 @@ func (m *medium) begin(a *onAir, d time.Duration) {
 		}
 		for _, other := range m.air {
 			if !m.duplex && other.from != n && !n.deaf[other.from] {
-				a.spoiled[n], other.spoiled[n] = true, true
+				a.spoiled[n] = true
+				if m.level == nil || m.level(other.from, n) < m.level(a.from, n)+captureDB {
+					other.spoiled[n] = true
+				}
 			}
 		}
 		n.hears++
@@ -316,6 +330,12 @@ func (m *medium) end(a *onAir) {
 			continue
 		}
 		n.hears--
+		if binary.BigEndian.Uint16(a.burst.Control[3:]) == n.engine.address {
+			m.addressed++
+			if a.spoiled[n] {
+				m.collided++
+			}
+		}
 		deaf := !m.duplex && n.txUntil.After(a.start) && n.txFrom.Before(a.end)
 		switch {
 		case deaf:
@@ -326,20 +346,20 @@ func (m *medium) end(a *onAir) {
 		case m.heard != nil:
 			m.tell(n, m.heard(n, &a.burst))
 		default:
-			m.tell(n, phy.Event{Kind: phy.Received, Burst: m.through(n, a), Quality: phy.Quality{SNR: n.snr + m.random.NormFloat64()}})
+			m.tell(n, phy.Event{Kind: phy.Received, Burst: m.through(n, &a.burst), Quality: phy.Quality{SNR: n.snr + m.random.NormFloat64()}})
 		}
 		m.carrier(n)
 	}
 }
 
 // through is what of a burst arrives.
-func (m *medium) through(n *node, a *onAir) phy.Burst {
-	b := phy.Burst{MCS: a.burst.MCS, Frames: make([][]byte, len(a.burst.Frames))}
+func (m *medium) through(n *node, sent *phy.Burst) phy.Burst {
+	b := phy.Burst{MCS: sent.MCS, Frames: make([][]byte, len(sent.Frames))}
 	below := n.snr < m.table[b.MCS].SNRdB
 	if m.random.Float64() >= m.controlLoss {
-		b.Control = bytes.Clone(a.burst.Control)
+		b.Control = bytes.Clone(sent.Control)
 	}
-	for i, f := range a.burst.Frames {
+	for i, f := range sent.Frames {
 		if m.random.Float64() >= m.frameLoss && !below {
 			b.Frames[i] = bytes.Clone(f)
 		}
@@ -351,6 +371,9 @@ func (m *medium) through(n *node, a *onAir) phy.Burst {
 func (m *medium) run(d time.Duration, until func() bool) bool {
 	m.t.Helper()
 	end := m.now.Add(d)
+	for _, n := range m.nodes {
+		n.moved = true
+	}
 	for step := 0; ; step++ {
 		if until != nil && until() {
 			return true
@@ -361,8 +384,13 @@ func (m *medium) run(d time.Duration, until func() bool) bool {
 		}
 		var due *node
 		for _, n := range m.nodes {
-			if at, ok := n.engine.Deadline(); ok && n.engine.current.active == false && at.Before(next) {
-				next, due = at, n
+			if n.moved || until != nil {
+				n.moved = false
+				n.due, n.waits = n.engine.Deadline()
+				n.waits = n.waits && !n.engine.current.active
+			}
+			if n.waits && n.due.Before(next) {
+				next, due = n.due, n
 			}
 		}
 		if next.After(m.now) {

@@ -125,7 +125,7 @@ func (e *Engine) budget(now time.Time, p *peer, mode, control int) time.Duration
 		budget = min(budget, short)
 	}
 	// Where the control block alone takes long, frames get as much again.
-	return max(budget, 2*empty)
+	return min(max(budget, 2*empty), e.mayLast)
 }
 
 // besides is how long a burst may be on a full-duplex medium, where several are on
@@ -752,6 +752,9 @@ func (e *Engine) BurstSent(now time.Time, err error) {
 	}
 	e.stats.Bursts.Sent++
 	e.stats.Airtime.Sent += c.airtime
+	for i := range e.limits {
+		e.limits[i].use(now, c.airtime)
+	}
 	if c.kind == unicast {
 		c.peer.stats.Airtime.Sent += c.airtime
 	}

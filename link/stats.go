@@ -88,6 +88,16 @@ type HostileStats struct {
 type AirtimeStats struct {
 	Sent time.Duration `json:"sent_ns"` // own bursts
 	Busy time.Duration `json:"busy_ns"` // carrier sensed
+
+	Limits   []LimitStats `json:"limits,omitempty"`
+	Withheld uint64       `json:"withheld"` // answers that a limit did not allow
+}
+
+// LimitStats tells how much of an airtime limit is used.
+type LimitStats struct {
+	Within time.Duration `json:"within_ns"`
+	Most   time.Duration `json:"most_ns"` // that may be sent in any window of that length
+	Used   time.Duration `json:"used_ns"` // in the last one, as of the last burst
 }
 
 // QueueStats tells what waits to be sent or acknowledged, and what the queues did.

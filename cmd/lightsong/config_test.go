@@ -56,6 +56,7 @@ func TestUpConfig(t *testing.T) {
 		{"profile", `profile = "fsk"`, `profile = "fsx"`, `profile "fsx" does not exist: the profiles are`},
 		{"mtu below IPv6's", "mtu = 1280", "mtu = 1279", "needs at least 1280"},
 		{"interface name", `name = "tun0"`, `name = "a-name-too-long-for-linux"`, "at most 15"},
+		{"airtime", "[[peer]]", "[link]\nairtime_hour = 10\n[[peer]]", "link.airtime_hour 10: must be a share, 0 to 1"},
 		{"duplex", `"half"`, `"both"`, `must be "half"`},
 		{"device", "air:/tmp/air.sock", "hw:0", `audio: device "hw:0": must be "default", "pa:NAME"`},
 		{"no device", `device = "air:/tmp/air.sock"`, "", "audio: device is not set"},

@@ -183,6 +183,9 @@ func (s Status) print(out io.Writer, now time.Time) error {
 		fmt.Fprintf(w, "standstill\t%s for which the medium stopped or was slower than this machine's clock\n", round(l.Standstill))
 	}
 	fmt.Fprintf(w, "airtime\tsent %s, busy %s\n", round(l.Airtime.Sent), round(l.Airtime.Busy))
+	for _, x := range l.Airtime.Limits {
+		fmt.Fprintf(w, "limit\t%s of %s in any %s used, answers withheld %d\n", round(x.Used), round(x.Most), x.Within, l.Airtime.Withheld)
+	}
 	fmt.Fprintf(w, "bursts\tsent %d, received %d, missed %d, unanswered %d\n", l.Bursts.Sent, l.Bursts.Received, l.Bursts.Missed, l.Bursts.Silence)
 	fmt.Fprintf(w, "frames\tsent %d, received %d, failed %d, repaired %d, repeated %d\n", l.Frames.Sent, l.Frames.Received, l.Frames.Failed, l.Frames.Repaired, l.Frames.Repeated)
 	fmt.Fprintf(w, "packets\tin %d, out %d, waiting %d (%d octets)\n", l.Packets.In, l.Packets.Out, l.Queue.Packets, l.Queue.Octets)

@@ -55,6 +55,8 @@ type upConfig struct {
 		QueueOctets  int     `toml:"queue_octets"`
 		Queue        string  `toml:"queue"`
 		Compress     bool    `toml:"compress"`
+		AirMinute    float64 `toml:"airtime_minute"`
+		AirHour      float64 `toml:"airtime_hour"`
 	} `toml:"link"`
 	Peer []struct {
 		Name   string         `toml:"name"`
@@ -107,6 +109,11 @@ func readUpConfig(path string) (*upConfig, error) {
 	}
 	if _, _, err := net.SplitHostPort(c.Metrics.Address); c.Metrics.Address != "" && err != nil {
 		return fault("metrics.address: %v: must be like \"127.0.0.1:9173\"", err)
+	}
+	for key, share := range map[string]float64{"minute": c.Link.AirMinute, "hour": c.Link.AirHour} {
+		if !(share >= 0 && share <= 1) {
+			return fault("link.airtime_%s %v: must be a share, 0 to 1", key, share)
+		}
 	}
 	if _, ok := link.ParseDiscipline(c.Link.Queue); !ok && c.Link.Queue != "" {
 		return fault("link.queue %q: must be fq-codel, fq or fifo", c.Link.Queue)
@@ -170,6 +177,9 @@ func (c *upConfig) link() link.Config {
 		QueueOctets: c.Link.QueueOctets,
 		Queue:       discipline,
 		Compress:    c.Link.Compress,
+
+		AirtimeMinute: c.Link.AirMinute,
+		AirtimeHour:   c.Link.AirHour,
 	}
 	if c.Led.Board != "" && cfg.MaxBurst == 0 {
 		cfg.MaxBurst = lightBurst
@@ -218,6 +228,8 @@ a.toml:
                                               # eighth of an idle medium allows. More is quieter, and slower to know that one is gone
   queue = "fq-codel"                          # or "fq" (no marks, no drops), "fifo"
   compress = true                             # what becomes shorter by it; false also hides how alike packets are from who hears their lengths
+  airtime_minute = 0                          # most share of any minute, and of any hour, for which this station sends, answers
+  airtime_hour = 0                            # included: 0.01 where a rule asks for a duty cycle of 1 %; 0: no limit
   [led]                                       # instead of [audio]: a board with an LED and a photodiode
   board = "serial:/dev/serial/by-id/usb-…"    # flash it first: ` + "`lightsong flash`" + `
                                               # "uart:/dev/…": a USB-serial adapter alone, and baud = 2000000

@@ -1,0 +1,200 @@
+package link
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// crowd is what many stations on one medium did with a load of packets that arrive at
+// random (Poisson) at each station for any other.
+type crowd struct {
+	capacity float64       // bit/s of packets that one station brings to another, with nobody else there
+	found    float64       // share of all pairs of stations that had found each other before there was load
+	offered  float64       // bit/s
+	carried  float64       // bit/s
+	lost     float64       // share of the packets that did not arrive within the time and a minute
+	jain     float64       // of the shares of its load that each station brought across
+	mean     time.Duration // from host to host
+	p95      time.Duration
+	waiting  [2]int  // octets in all queues: in the middle, at the end of the load
+	sent     float64 // share of the time that anybody sends
+	collided float64 // share of bursts, as their addressees hear them, that met another
+	cpu      float64 // s for an hour of the medium, engines and model
+}
+
+func (c crowd) String() string {
+	return fmt.Sprintf("capacity %.0f b/s, %.0f %% of pairs found; offered %.0f b/s, carried %.0f, %.2f %% lost; Jain %.3f; delay mean %.1f s, 95 %% %.1f s; waiting %d, then %d octets; medium in use %.0f %%, %.0f %% of bursts collided; %.1f s of CPU for an hour",
+		c.capacity, 100*c.found, c.offered, c.carried, 100*c.lost, c.jain, c.mean.Seconds(), c.p95.Seconds(), c.waiting[0], c.waiting[1], 100*c.sent, 100*c.collided, c.cpu)
+}
+
+const crowdPacket = 400 // octets
+
+// crowdMedium is a room of n stations, half duplex, 10 ms buffers, with a table in the
+// shape of a room's. Carrier sense is blind for the buffers of both sides; who sends
+// is deaf; of bursts that overlap the stronger survives where it began first and is
+// heard captureDB above the other, which stations at random places in a disc decide, else
+// neither does.
+func crowdMedium(tb testing.TB, n int, seed uint64) *medium {
+	m := newMedium(tb, seed)
+	m.latency = 10 * time.Millisecond
+	m.cost = 60 * time.Millisecond
+	m.table = leadModes
+	for i := range n {
+		m.add(fmt.Sprintf("station %d", i), func(c *Config) { c.Queue = FQCoDel })
+	}
+	level := map[[2]*node]float64{}
+	r := rand.New(rand.NewPCG(seed, 9))
+	at := map[*node][2]float64{}
+	for _, x := range m.nodes {
+		angle, far := 2*math.Pi*r.Float64(), math.Sqrt(r.Float64())
+		at[x] = [2]float64{far * math.Cos(angle), far * math.Sin(angle)}
+	}
+	for _, x := range m.nodes {
+		for _, y := range m.nodes {
+			level[[2]*node{x, y}] = -20 * math.Log10(max(0.05, math.Hypot(at[x][0]-at[y][0], at[x][1]-at[y][1])))
+		}
+	}
+	m.level = func(from, to *node) float64 { return level[[2]*node{from, to}] }
+	return m
+}
+
+// capacityOf is what a pair of stations carries when one has always packets for the
+// other: what a load is a share of.
+func capacityOf(tb testing.TB) float64 {
+	m := crowdMedium(tb, 2, testSeed)
+	m.meet()
+	a, b := m.nodes[0], m.nodes[1]
+	begin, number := m.now, 0
+	got := 0
+	m.run(5*time.Minute, func() bool {
+		got, b.got = got+len(b.got), b.got[:0]
+		if len(a.queue) == 0 && a.engine.Stats().Queue.Packets < 40 {
+			number++
+			m.send(a, udp(a.addr, b.addr, 7, number, crowdPacket))
+		}
+		return false
+	})
+	return float64(8*crowdPacket*got) / m.now.Sub(begin).Seconds()
+}
+
+// runCrowd lets n stations find each other for settle, and then loads them for lasts.
+func runCrowd(tb testing.TB, n int, load float64, settle, lasts time.Duration) (c crowd) {
+	c.capacity = capacityOf(tb)
+	began := cpuTime(tb)
+	m := crowdMedium(tb, n, testSeed)
+	m.run(settle, nil)
+	pairs := 0
+	for _, x := range m.nodes {
+		for _, p := range x.engine.Stats().Peers {
+			if p.State == PeerUp && p.Name != "" {
+				pairs++
+			}
+		}
+	}
+	c.found = float64(pairs) / float64(n*(n-1))
+
+	type flight struct {
+		from int
+		at   time.Time
+	}
+	flights := map[[2]int]flight{} // by destination and number
+	var delays []time.Duration
+	offered, carried := make([]float64, n), make([]float64, n)
+	for to, x := range m.nodes {
+		x.deliver = func(pkt []byte) {
+			_, number := numberOf(pkt)
+			if f, ok := flights[[2]int{to, number}]; ok {
+				delete(flights, [2]int{to, number})
+				delays = append(delays, m.now.Sub(f.at))
+				carried[f.from] += 8 * crowdPacket
+			}
+		}
+	}
+	r := rand.New(rand.NewPCG(testSeed, 10))
+	mean := float64(8*crowdPacket*n) / (load * c.capacity) // s between the packets of a station
+	begin, number := m.now, 0
+	var next func(i int)
+	next = func(i int) {
+		m.after(time.Duration(r.ExpFloat64()*mean*float64(time.Second)), func() {
+			if m.now.Sub(begin) >= lasts {
+				return
+			}
+			to := (i + 1 + r.IntN(n-1)) % n
+			number++
+			flights[[2]int{to, number}] = flight{i, m.now}
+			offered[i] += 8 * crowdPacket
+			m.send(m.nodes[i], udp(m.nodes[i].addr, m.nodes[to].addr, 7, number, crowdPacket))
+			next(i)
+		})
+	}
+	for i := range n {
+		next(i)
+	}
+	bursts, collisions, sent := m.addressed, m.collided, 0.0
+	for half := range c.waiting {
+		m.run(lasts/2, nil)
+		for _, x := range m.nodes {
+			c.waiting[half] += x.engine.Stats().Queue.Octets
+		}
+	}
+	for _, x := range m.nodes {
+		sent += x.airtime.Seconds()
+	}
+	c.sent = sent / m.now.Sub(time.Unix(1_000_000, 0)).Seconds()
+	c.collided = float64(m.collided-collisions) / float64(max(1, m.addressed-bursts))
+	m.run(time.Minute, nil)
+	c.cpu = (cpuTime(tb) - began) / (settle + lasts + time.Minute).Hours()
+
+	c.lost = float64(len(flights)) / float64(number)
+	var sum, squares float64
+	for i := range n {
+		c.offered += offered[i] / lasts.Seconds()
+		c.carried += carried[i] / lasts.Seconds()
+		share := carried[i] / max(1, offered[i])
+		sum, squares = sum+share, squares+share*share
+	}
+	c.jain = sum * sum / (float64(n) * max(1e-9, squares))
+	if len(delays) > 0 {
+		slices.Sort(delays)
+		for _, d := range delays {
+			c.mean += d / time.Duration(len(delays))
+		}
+		c.p95 = delays[len(delays)*95/100]
+	}
+	return c
+}
+
+// cpuTime of this process, s.
+func cpuTime(tb testing.TB) float64 {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		tb.Fatal(err)
+	}
+	return float64(u.Utime.Sec+u.Stime.Sec) + float64(u.Utime.Usec+u.Stime.Usec)/1e6
+}
+
+// BenchmarkCrowd is many stations on one medium at 60 % of what a pair of them carries,
+// for half an hour:
+//
+//	go test -run '^$' -bench Crowd -benchtime 1x ./link
+func BenchmarkCrowd(b *testing.B) {
+	for _, n := range []int{10, 50, 200} {
+		for _, load := range []float64{0.2, 0.4, 0.6} {
+			b.Run(fmt.Sprintf("%d/%.0f", n, 100*load), func(b *testing.B) {
+				for range b.N {
+					c := runCrowd(b, n, load, 10*time.Minute, 30*time.Minute)
+					b.Log(c)
+					b.ReportMetric(c.jain, "Jain")
+					b.ReportMetric(c.p95.Seconds(), "s-p95")
+					b.ReportMetric(100*c.lost, "%lost")
+					b.ReportMetric(c.cpu, "cpu-s/h")
+				}
+			})
+		}
+	}
+}
