@@ -38,7 +38,7 @@ func (e *Engine) startBeacons(now time.Time) {
 	e.beacons = beacons{
 		at:       now.Add(e.jitter(100*time.Millisecond, time.Second)),
 		far:      now.Add(e.jitter(farAfter, 2*farAfter)),
-		interval: firstInterval / 2,
+		interval: firstInterval,
 		last:     now.Add(-firstInterval),
 		urgent:   true,
 	}

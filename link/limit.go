@@ -70,6 +70,9 @@ func (e *Engine) startLimits() (need time.Duration) {
 			e.limits = append(e.limits, limit{within: x.within, most: time.Duration(x.share * float64(x.within))})
 		}
 	}
+	if len(e.limits) == 0 {
+		return 0
+	}
 	return e.leastBurst()
 }
 
@@ -78,10 +81,13 @@ func (e *Engine) startLimits() (need time.Duration) {
 // reached worst.
 func (e *Engine) leastBurst() time.Duration {
 	flood, _ := e.floodMode()
-	need := max(e.beaconAirtime(flood, e.beaconOctets()), e.airtime(flood, headOctets, 1+parity(1, floodLoss), shortestFrame))
+	frame := func(mode, control int, loss float64) time.Duration {
+		return e.airtime(mode, control, 1+parity(1, loss), min(shortestFrame, e.modes[mode].FrameOctets))
+	}
+	need := max(e.beaconAirtime(flood, e.beaconOctets()), frame(flood, headOctets, floodLoss))
 	for _, p := range e.peers {
 		mode := e.sendMode(p)
-		need = max(need, 2*e.airtime(mode, e.cfg.Caps.MaxControl, 0, 0), e.airtime(mode, e.cfg.Caps.MaxControl, 1+parity(1, p.tx.loss), shortestFrame))
+		need = max(need, 2*e.airtime(mode, e.cfg.Caps.MaxControl, 0, 0), frame(mode, e.cfg.Caps.MaxControl, p.tx.loss))
 	}
 	return need
 }
