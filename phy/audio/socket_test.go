@@ -223,3 +223,81 @@ func FuzzAirBlock(f *testing.F) {
 		}
 	})
 }
+
+// TestAirStationAnswersInTime: what a station plays on account of what it has just heard
+// goes out with the next block, as with a sound card, although the air asks for that
+// block as soon as it has given the last one.
+func TestAirStationAnswersInTime(t *testing.T) {
+	const block, rate = MaxAirBlock, 8000 // half a second, of which the station has four tenths
+	path := filepath.Join(t.TempDir(), "air")
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	played := make(chan int, 8) // samples in each block of the station's
+	go func() {
+		defer close(played)
+		conn, err := l.Accept()
+		if err != nil {
+			return
+		}
+		defer conn.Close()
+		if _, err := ReadAirHello(conn); err != nil {
+			return
+		}
+		conn.Write(AppendAirWelcome(nil, AirWelcome{Block: block}))
+		blocks := NewAirBlockReader(conn, block)
+		tick := time.NewTicker(time.Second * block / rate)
+		defer tick.Stop()
+		for range cap(played) {
+			got, _, err := blocks.Read(false)
+			if err != nil {
+				return
+			}
+			played <- len(got)
+			<-tick.C
+			if _, err := conn.Write(AppendAirBlock(nil, nil, 0)); err != nil {
+				return
+			}
+		}
+	}()
+	s, err := DialAir(t.Context(), path, "a", rate)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	heard := make([]float32, block)
+	for i := range 6 {
+		if _, _, err := s.Read(heard); err != nil {
+			t.Fatal(err)
+		}
+		if i != 4 {
+			continue
+		}
+		done := make(chan error, 1)
+		go func() {
+			time.Sleep(20 * time.Millisecond) // a machine that thinks
+			err := s.Write(slices.Repeat([]float32{0.5}, block))
+			s.(BurstEnder).EndBurst()
+			done <- err
+		}()
+		if _, _, err := s.Read(heard); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-done; err != nil {
+			t.Fatal(err)
+		}
+		break
+	}
+	s.Close()
+	n := 0
+	for got := range played {
+		if n++; (got == block) != (n == 6) {
+			t.Errorf("block %d of the station's has %d samples; the answer was to be in the sixth", n, got)
+		}
+	}
+	if n < 6 {
+		t.Errorf("%d blocks, want 6", n)
+	}
+}

@@ -1,0 +1,105 @@
+package link
+
+import (
+	"math"
+	"testing"
+	"time"
+
+	"lightsong/phy"
+)
+
+// duplexModes are as close to one another as those of a lead.
+func duplexModes() (table []phy.Mode) {
+	for i := range 8 {
+		table = append(table, phy.Mode{MCS: phy.MCS(i), NetBPS: 40000 * math.Pow(1.1, float64(i)), SNRdB: 15 + 1.2*float64(i), FrameOctets: 512})
+	}
+	return table
+}
+
+// TestDuplexBudget: on a full-duplex medium a burst is so long that what it costs
+// besides its frames is a sixteenth, within a quarter to a half of the longest one; and
+// shorter while somebody types.
+func TestDuplexBudget(t *testing.T) {
+	for _, tt := range []struct{ cost, bulk, typing time.Duration }{
+		{2 * time.Millisecond, 500 * time.Millisecond, 150 * time.Millisecond},
+		{25 * time.Millisecond, 500 * time.Millisecond, 250 * time.Millisecond},
+		{54 * time.Millisecond, 864 * time.Millisecond, 500 * time.Millisecond},
+		{200 * time.Millisecond, time.Second, 500 * time.Millisecond},
+		{600 * time.Millisecond, 1200 * time.Millisecond, 1200 * time.Millisecond}, // frames get as much as the rest
+	} {
+		m := newMedium(t, testSeed)
+		m.duplex, m.cost, m.table = true, tt.cost, duplexModes()
+		a, b := m.add("alpha", nil), m.add("beta", nil)
+		m.meet()
+		p := a.engine.peerAt(b.engine.address)
+		p.interactive = time.Time{}
+		bulk := a.engine.budget(m.now, p, 0, headOctets)
+		p.interactive = m.now
+		if typing := a.engine.budget(m.now, p, 0, headOctets); bulk != tt.bulk || typing != tt.typing {
+			t.Errorf("without frames %v: bursts of %v, %v while somebody types; want %v, %v", tt.cost, bulk, typing, tt.bulk, tt.typing)
+		}
+	}
+}
+
+// TestDuplexAnswersCarry: where both ways are open no turn ends, and an answer takes
+// along what waits, however long both have been sending.
+func TestDuplexAnswersCarry(t *testing.T) {
+	m := newMedium(t, testSeed)
+	m.duplex, m.cost, m.table = true, 25*time.Millisecond, duplexModes()
+	a, b := m.add("alpha", nil), m.add("beta", nil)
+	m.meet()
+	bursts, bare := 0, 0
+	for _, n := range []*node{a, b} {
+		n.observe = func(_ time.Time, burst *phy.Burst) {
+			if bursts++; len(burst.Frames) == 0 {
+				bare++
+			}
+		}
+	}
+	const count = 200
+	for i := range count {
+		m.send(a, ipv4(protoTCP, a.addr, b.addr, 1000, i, 1200))
+		m.send(b, ipv4(protoTCP, b.addr, a.addr, 1000, i, 1200))
+	}
+	if took := 4 * a.engine.cfg.MaxExchange; m.run(took, func() bool { return len(a.got) == count && len(b.got) == count }) {
+		t.Errorf("all packets came within %v: it must take longer than an exchange may", took)
+	}
+	if bare > bursts/20 {
+		t.Errorf("%d of %d bursts carried nothing, though there was something to send", bare, bursts)
+	}
+}
+
+// TestDuplexOvershoot: the bursts that are on their way when a mode turns out to be too
+// fast are lost with the first, and tell nothing new: the link falls back by one mode, not
+// as far as four losses in a row suggest.
+func TestDuplexOvershoot(t *testing.T) {
+	const tooFast = 4 // although the SNR would do
+	m := newMedium(t, testSeed)
+	m.duplex, m.cost, m.table = true, 25*time.Millisecond, duplexModes()
+	m.heard = func(n *node, b *phy.Burst) phy.Event {
+		got := phy.Burst{MCS: b.MCS, Control: b.Control, Frames: append([][]byte{}, b.Frames...)}
+		if b.MCS >= tooFast {
+			clear(got.Frames)
+		}
+		return phy.Event{Kind: phy.Received, Burst: got, Quality: phy.Quality{SNR: m.table[tooFast].SNRdB + 0.6}}
+	}
+	a, b := m.add("alpha", nil), m.add("beta", nil)
+	m.meet()
+	reached, slowest, last := false, len(m.table), 0
+	a.observe = func(_ time.Time, burst *phy.Burst) {
+		if len(burst.Frames) < 4 {
+			return // so little goes in any mode
+		}
+		mode := int(burst.MCS)
+		if reached = reached || mode >= tooFast; reached {
+			slowest, last = min(slowest, mode), mode
+		}
+	}
+	for i := range 2000 {
+		m.send(a, ipv4(protoTCP, a.addr, b.addr, 1000, i, 1200))
+	}
+	m.run(time.Minute, nil)
+	if !reached || slowest < tooFast-2 || last < tooFast-1 {
+		t.Errorf("mode %d was tried: %v; afterwards not below %d, in the end %d; want %d and %d", tooFast, reached, slowest, last, tooFast-2, tooFast-1)
+	}
+}
