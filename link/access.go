@@ -365,7 +365,7 @@ func (e *Engine) answered(now time.Time, p *peer, c *control, airtime time.Durat
 		a.asked = nil
 		if c.flags&flagWanted == 0 {
 			if e.holdsTurn(p) && a.floor.next == 0 && now.Sub(a.since) < e.turnLimit() && p.ready() {
-				a.goOn, a.goOnAt = p, now
+				a.goOn, a.goOnAt = p, now.Add(e.fading(p))
 			} else {
 				e.endExchange(now)
 			}
@@ -648,6 +648,9 @@ func (e *Engine) nextBurst(now time.Time, dst *phy.Burst) bool {
 		return false
 	}
 	if p := a.goOn; p != nil {
+		if now.Before(a.goOnAt) {
+			return false
+		}
 		if a.goOn = nil; p.ready() && e.buildUnicast(now, p, false, sayUnless(p.poll), p.poll, dst) {
 			return true
 		}

@@ -226,6 +226,7 @@ func (e *Engine) takeForms(p *peer, c *control) {
 			s.rest = max(s.rest, proofs) // the path has changed, and may do so again
 		}
 	}
+	p.unsteady = p.unsteady || p.forms[phy.Block].want == 0 && p.forms[phy.Long].want == 0
 }
 
 // restForm lets a form rest after it has failed, the longer the more often it did.
@@ -276,6 +277,9 @@ func (e *Engine) outcome(p *peer, b *sentBurst, lost int) {
 		case b.form != f && !bad:
 			s.rest = max(0, s.rest-1)
 		}
+	}
+	if s := &p.forms[phy.Long]; !bad && s.rest == 0 && s.want != 0 {
+		p.unsteady = false
 	}
 }
 
@@ -462,7 +466,8 @@ func (e *Engine) layOut(p *peer, mode, control, pending int, careful bool, budge
 		}
 	}
 	if e.changing(p) {
-		budget = max(budget/2, min(budget, 2*e.airtime(mode, control, 0, 0))) // what is asked for is soon out of date
+		// What is asked for is soon out of date, and so is what is known of the path when it is over.
+		budget = max(budget/4, min(budget, 2*e.airtime(mode, control, 0, 0)))
 	}
 	// A plain burst is always to be had: in modes that are slow enough a single frame
 	// is one, too.
@@ -485,11 +490,10 @@ func (e *Engine) layOut(p *peer, mode, control, pending int, careful bool, budge
 	return found
 }
 
-// changing tells whether p says that the path to it changes: it wants neither
-// blocks nor long bursts, though it could tell in which mode.
-func (e *Engine) changing(p *peer) bool {
-	return e.formed && p.forms[phy.Block].want == 0 && p.forms[phy.Long].want == 0
-}
+// changing tells whether the path to p changes, or did so a moment ago: it wanted
+// neither blocks nor long bursts, though it could tell in which mode, and nothing has shown yet
+// that this is over.
+func (e *Engine) changing(p *peer) bool { return e.formed && p.unsteady }
 
 // pace of the queue for p. Where p wants long bursts one of them is the turn: a queue
 // that never held what fills one would never let TCP use them.

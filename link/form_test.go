@@ -154,14 +154,17 @@ func TestFormLimits(t *testing.T) {
 	if expect("the path changes", 0, 0, 0); !e.changing(p) {
 		t.Error("no change of the path is seen")
 	}
-	if ask(3, 4, 2); e.changing(p) {
-		t.Error("the change of the path does not end")
-	}
+	ask(3, 4, 2)
 	expect("it is over", 3, -1, -1)
 	for range proofs {
+		if !e.changing(p) {
+			t.Error("the change of the path ends without proof")
+		}
 		e.outcome(p, &sentBurst{form: phy.Block, pieces: make([][]piece, 1)}, 0)
 	}
-	expect("blocks came through", 3, 4, 2)
+	if expect("blocks came through", 3, 4, 2); e.changing(p) {
+		t.Error("the change of the path does not end")
+	}
 	e.outcome(p, &sentBurst{form: phy.Block, pieces: make([][]piece, 2)}, 2)
 	expect("a block was lost", -1, 4, 2)
 	e.outcome(p, &sentBurst{mode: 1, pieces: make([][]piece, 2)}, 0)

@@ -78,6 +78,7 @@ type peer struct {
 
 	forms    [phy.Forms]special // of the others
 	lastForm phy.Form           // of the last burst to it
+	unsteady bool               // the path to it changes, or did so a moment ago
 	sounded  bool               // a plain burst with data went to it, which tells what more of them would see
 	garbled  bool               // of its last burst nothing could be read but the control block
 	polled   bool               // its last burst only asked: it may not have read what we sent before
