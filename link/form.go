@@ -14,7 +14,7 @@ import (
 // what waits the burst that brings most for its time, the answer's included.
 const (
 	marginEase  = 0.5 // dB that a margin comes back by with each burst of another form
-	longLeast   = 2.0 // dB, the narrowest: a long burst that is lost costs seconds
+	longLeast   = 2.4 // dB, the narrowest: a long burst that is lost costs seconds
 	middleLeast = 1.2
 
 	roomLeap = 1.0 // dB that the margin of plain bursts narrows at once: they may last for seconds, and come whole or not at all
@@ -251,6 +251,7 @@ func (e *Engine) silentForm(p *peer) {
 	}
 	p.restForm(p.lastForm)
 	p.lastForm = phy.Plain
+	p.unsteady = p.unsteady || p.silent >= silentTrial
 	for _, b := range p.outstanding {
 		b.blamed = true
 	}
@@ -498,12 +499,26 @@ func (e *Engine) changing(p *peer) bool { return e.formed && p.unsteady }
 // pace of the queue for p. Where p wants long bursts one of them is the turn: a queue
 // that never held what fills one would never let TCP use them.
 func (e *Engine) pace(p *peer) pace {
-	turn := p.turn
-	if e.formed && p.forms[phy.Long].want > 0 {
-		turn = max(turn, e.cfg.longBurst)
+	if !e.wantsLong(p) {
+		return paceOf(p.turn, e.rate(p), e.cfg.MTU)
 	}
-	return paceOf(turn, e.rate(p), e.cfg.MTU)
+	v := paceOf(max(p.turn, e.cfg.longBurst), e.rate(p), e.cfg.MTU)
+	v.interval = v.target // one round; in three TCP's slow start would fill any queue, and lose dozens of packets
+	return v
 }
+
+func (e *Engine) wantsLong(p *peer) bool { return e.formed && p.forms[phy.Long].want > 0 }
+
+// patience is how long a packet for p may have to wait at most.
+func (e *Engine) patience(p *peer) time.Duration {
+	if e.wantsLong(p) {
+		return max(longestWait, longsWaiting*e.cfg.longBurst)
+	}
+	return longestWait
+}
+
+// longsWaiting are as many long bursts as may wait: what TCP's slow start makes of two of them.
+const longsWaiting = 4
 
 // spareFrames are how many frames more or fewer may make a burst another form.
 const spareFrames = 3

@@ -277,8 +277,8 @@ func paceOf(turn time.Duration, rate float64, mtu int) pace {
 }
 
 // bound is the most octets that may wait for a station.
-func bound(rate float64, most int) int {
-	return min(most, max(leastQueue, int(rate/8*longestWait.Seconds())))
+func bound(rate float64, wait time.Duration, most int) int {
+	return min(most, max(leastQueue, int(rate/8*wait.Seconds())))
 }
 
 // enqueue puts a packet into the queue of its flow to p, unless what waits there
@@ -307,7 +307,7 @@ func (e *Engine) enqueue(now time.Time, p *peer, h *ipHeader, pkt *packet) {
 	e.queued.Packets++
 	e.queued.Octets += len(pkt.data)
 	if e.cfg.Queue == FQCoDel && p != e.all {
-		for limit := bound(e.rate(p), e.cfg.QueueOctets); p.waiting > limit; {
+		for limit := bound(e.rate(p), e.patience(p), e.cfg.QueueOctets); p.waiting > limit; {
 			e.dropHead(p, p.fattest())
 		}
 	}
