@@ -35,6 +35,8 @@ type floor struct {
 	gave     bool   // we named it
 	toldMore bool   // others have heard that we have more to send
 	opened   time.Time
+	held     time.Duration // how long our last turn was
+	heldTo   time.Time     // and its end
 }
 
 // passFloor decides whether the burst to p in e.control is the last of our turn,
@@ -58,6 +60,8 @@ func (e *Engine) passFloor(now time.Time, p *peer, mode int, airtime time.Durati
 		}
 	case !c.more, now.Add(airtime).Sub(a.since) >= time.Duration(lastOfTurn*float64(e.turn(now, p, e.exchangeCost(mode, len(e.block))))):
 		c.next = e.nextSpeaker(now, p)
+		a.floor.heldTo = now.Add(airtime)
+		a.floor.held = a.floor.heldTo.Sub(a.since)
 	case a.rash && e.others() > 1 && now.Sub(a.floor.opened) >= openToPeers:
 		c.next = anyone // who else wants?
 	case !p.hasData():
@@ -86,7 +90,8 @@ func (p *peer) wantsFloor(now time.Time) bool {
 
 // turn is how long the medium may be held for an exchange with a station: the more
 // others want it, the shorter, as far as most of it is not the cost of an exchange.
-// What that station has for us it says in its answers.
+// What that station has for us it says in its answers. A newcomer's turns begin with
+// the shortest and double, because it does not know who else wants.
 func (e *Engine) turn(now time.Time, with *peer, cost time.Duration) time.Duration {
 	others := 0
 	for _, p := range e.peers {
@@ -96,7 +101,15 @@ func (e *Engine) turn(now time.Time, with *peer, cost time.Duration) time.Durati
 	}
 	most := e.turnLimit()
 	least := min(max(leastTurn, turnCosts*cost), most)
-	return max(least, most/time.Duration(1+others))
+	turn := max(least, most/time.Duration(1+others))
+	if f := &e.access.floor; e.others() > 1 {
+		first := leastTurn
+		if !e.isNewcomer(now) {
+			first = max(first, 2*f.held)
+		}
+		turn = min(turn, first)
+	}
+	return turn
 }
 
 // turnLimit is how long the medium may be held at most. Where only one other station
@@ -107,6 +120,10 @@ func (e *Engine) turnLimit() time.Duration {
 	}
 	return max(e.cfg.MaxExchange, openToAny)
 }
+
+// isNewcomer tells whether we have not spoken lately: others may have come to want
+// the floor meanwhile, of which we do not know.
+func (e *Engine) isNewcomer(now time.Time) bool { return now.Sub(e.access.floor.heldTo) >= wantFor }
 
 // nextSpeaker is the next station, by address, of those that want to speak after
 // our turn with p; now and then anyone; 0 if none is known.
@@ -136,6 +153,9 @@ func (e *Engine) nextSpeaker(now time.Time, p *peer) uint16 {
 		return after
 	case first != 0:
 		return first
+	}
+	if e.others() > 1 && e.isNewcomer(now) {
+		return anyone
 	}
 	return e.address
 }
