@@ -117,7 +117,7 @@ func (e *Engine) drawBackoff(now time.Time) time.Duration {
 }
 
 // drawSlot draws from a window of slots. Stations that know one another never
-// draw the same: each has every n-th slot, as long as the window has so many.
+// draw the same if there are as many slots: each has every n-th.
 func (e *Engine) drawSlot(window int) int {
 	n, rank := 1, 0
 	for _, p := range e.peers {
@@ -128,8 +128,10 @@ func (e *Engine) drawSlot(window int) int {
 			}
 		}
 	}
-	n = min(n, window)
-	return e.random.IntN(window/n)*n + rank%n
+	if n > window {
+		return e.random.IntN(window)
+	}
+	return e.random.IntN(window/n)*n + rank
 }
 
 // endExchange ends the exchange under way. After one of ours that was long,
@@ -367,6 +369,7 @@ func (e *Engine) answered(now time.Time, p *peer, c *control, airtime time.Durat
 			if e.holdsTurn(p) && a.floor.next == 0 && now.Sub(a.since) < e.turnLimit() && p.ready() {
 				a.goOn, a.goOnAt = p, now.Add(e.fading(p))
 			} else {
+				e.turnOver(now)
 				e.endExchange(now)
 			}
 		}
@@ -582,6 +585,7 @@ func (e *Engine) burstLeft(now time.Time, c *current) {
 		}
 		c.peer.poll = false
 	} else {
+		e.turnOver(now)
 		e.endExchange(now)
 	}
 	if a.backoff == 0 {
@@ -631,7 +635,8 @@ func (e *Engine) nextBurst(now time.Time, dst *phy.Burst) bool {
 		switch a.floor.next {
 		case 0, p.address:
 		case e.address: // our turn begins with the answer
-			a.with, a.since, a.initiator, over = p, now, true, false
+			e.beginTurn(now, p)
+			over = false
 		default:
 			over = true
 		}
@@ -678,11 +683,12 @@ func (e *Engine) contend(now time.Time, dst *phy.Burst) bool {
 		}
 		poll := p.poll || p.silent >= pollOnlyFrom
 		before := *a
-		if !e.hasFloor() || !a.floor.gave { // else our turn goes on with another station
-			a.since = now
+		if goesOn := e.hasFloor() && a.floor.gave; goesOn {
+			a.with, a.initiator = p, true
+		} else {
+			e.beginTurn(now, p)
 		}
 		a.rash = !e.hasFloor() && (now.Sub(a.lastBurst) > quietFor || e.others() > 1 && now.Sub(a.rival) < rivalFor)
-		a.with, a.initiator = p, true
 		if e.buildUnicast(now, p, false, sayUnless(poll), poll, dst) {
 			e.served = p.address
 			if a.yielded.After(a.rival) {

@@ -35,7 +35,7 @@ type floor struct {
 	gave     bool   // we named it
 	toldMore bool   // others have heard that we have more to send
 	opened   time.Time
-	held     time.Duration // how long our last turn was
+	held     time.Duration // how long our last turn was; 0: we are a newcomer
 	heldTo   time.Time     // and its end
 }
 
@@ -60,12 +60,29 @@ func (e *Engine) passFloor(now time.Time, p *peer, mode int, airtime time.Durati
 		}
 	case !c.more, now.Add(airtime).Sub(a.since) >= time.Duration(lastOfTurn*float64(e.turn(now, p, e.exchangeCost(mode, len(e.block))))):
 		c.next = e.nextSpeaker(now, p)
-		a.floor.heldTo = now.Add(airtime)
-		a.floor.held = a.floor.heldTo.Sub(a.since)
 	case a.rash && e.others() > 1 && now.Sub(a.floor.opened) >= openToPeers:
 		c.next = anyone // who else wants?
 	case !p.hasData():
 		c.next = e.address // our turn goes on with another station
+	}
+}
+
+// beginTurn begins our turn, with a burst to p. Who has not spoken lately, and not
+// said that it wants to, is a newcomer: others may have come to want the floor
+// meanwhile, of whom it does not know.
+func (e *Engine) beginTurn(now time.Time, p *peer) {
+	a := &e.access
+	if f := &a.floor; !f.toldMore && now.Sub(f.heldTo) >= wantFor {
+		f.held = 0
+	}
+	a.with, a.since, a.initiator = p, now, true
+}
+
+// turnOver notes that our turn has ended well, if it was ours and does not go on
+// with another station.
+func (e *Engine) turnOver(now time.Time) {
+	if a := &e.access; a.with != nil && a.initiator && !e.hasFloor() {
+		a.floor.held, a.floor.heldTo = now.Sub(a.since), now
 	}
 }
 
@@ -103,11 +120,7 @@ func (e *Engine) turn(now time.Time, with *peer, cost time.Duration) time.Durati
 	least := min(max(leastTurn, turnCosts*cost), most)
 	turn := max(least, most/time.Duration(1+others))
 	if f := &e.access.floor; e.others() > 1 {
-		first := leastTurn
-		if !e.isNewcomer(now) {
-			first = max(first, 2*f.held)
-		}
-		turn = min(turn, first)
+		turn = min(turn, max(leastTurn, 2*f.held))
 	}
 	return turn
 }
@@ -120,10 +133,6 @@ func (e *Engine) turnLimit() time.Duration {
 	}
 	return max(e.cfg.MaxExchange, openToAny)
 }
-
-// isNewcomer tells whether we have not spoken lately: others may have come to want
-// the floor meanwhile, of which we do not know.
-func (e *Engine) isNewcomer(now time.Time) bool { return now.Sub(e.access.floor.heldTo) >= wantFor }
 
 // nextSpeaker is the next station, by address, of those that want to speak after
 // our turn with p; now and then anyone; 0 if none is known.
@@ -147,15 +156,12 @@ func (e *Engine) nextSpeaker(now time.Time, p *peer) uint16 {
 		}
 	}
 	switch {
-	case now.Sub(e.access.floor.opened) >= patience:
+	case now.Sub(e.access.floor.opened) >= patience, patience == openToPeers && e.access.floor.held == 0:
 		return anyone
 	case after != 0:
 		return after
 	case first != 0:
 		return first
-	}
-	if e.others() > 1 && e.isNewcomer(now) {
-		return anyone
 	}
 	return e.address
 }
@@ -214,7 +220,6 @@ func (e *Engine) rank(now time.Time) int {
 	if from == anyone {
 		from = f.from // after a round of those who want, it is not the first's turn again
 	}
-	draw := e.random.IntN(openSlots)
 	mine := e.address - from // addresses behind from, in a circle
 	before, all := 0, 0
 	for _, p := range e.peers {
@@ -230,9 +235,9 @@ func (e *Engine) rank(now time.Time) int {
 	case f.next == anyone && f.toldMore:
 		return openSlots + before
 	case f.next == anyone:
-		return draw
+		return e.drawSlot(openSlots)
 	case f.toldMore:
 		return before
 	}
-	return all + draw
+	return all + e.random.IntN(openSlots) // not all know the same of the others: no slot is theirs alone
 }
