@@ -151,3 +151,21 @@ func TestDistance(t *testing.T) {
 		}
 	}
 }
+
+// TestLongestBurst: bursts on light last as long as answers to them cost little.
+func TestLongestBurst(t *testing.T) {
+	for _, c := range []struct {
+		led  ledConfig
+		want time.Duration
+	}{
+		{ledConfig{Board: "serial:/dev/x"}, 400 * time.Millisecond},
+		{ledConfig{Board: "uart:/dev/x"}, 400 * time.Millisecond},
+		{ledConfig{Board: "uart:/dev/x", Baud: 50000}, 400 * time.Millisecond},
+		{ledConfig{Board: "uart:/dev/x", Baud: 10000}, 2 * time.Second},
+		{ledConfig{Board: "uart:/dev/x", Baud: 1200}, 4 * time.Second},
+	} {
+		if got := c.led.longestBurst(); got != c.want {
+			t.Errorf("%+v: %v, want %v", c.led, got, c.want)
+		}
+	}
+}

@@ -54,6 +54,17 @@ type lightPHY interface {
 // get their turn.
 const lightBurst = 400 * time.Millisecond
 
+// longestBurst is lightBurst, or what a slow serial line needs for the same share: up to
+// slowestBurst.
+func (l *ledConfig) longestBurst() time.Duration {
+	const slowestBurst, characters = 4 * time.Second, 2000
+	if !l.bareUART() {
+		return lightBurst
+	}
+	const bits = 10 // of a character
+	return max(lightBurst, min(slowestBurst, bits*characters*time.Second/time.Duration(cmp.Or(l.Baud, usualBaud))))
+}
+
 // oneLEDBurst is likewise for boards whose one LED both sends and hears: a light
 // frame of theirs takes a second.
 const oneLEDBurst = 4 * time.Second

@@ -182,7 +182,7 @@ func (c *upConfig) link() link.Config {
 		AirtimeHour:   c.Link.AirHour,
 	}
 	if c.Led.Board != "" && cfg.MaxBurst == 0 {
-		cfg.MaxBurst = lightBurst
+		cfg.MaxBurst = c.Led.longestBurst()
 	}
 	for _, p := range c.Peer {
 		for _, prefix := range p.Routes {

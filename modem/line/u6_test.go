@@ -395,3 +395,19 @@ func rsErasures(coded, data int, wrong, erased float64) float64 {
 	}
 	return 1 - math.Pow(min(1, right), float64(words))
 }
+
+// TestU6SlowLines: on a line so slow that a full frame takes longer than the link's longest
+// burst, modes have a rate all the same, and weaker codes a higher one.
+func TestU6SlowLines(t *testing.T) {
+	for _, baud := range []int{1200, 2400, 9600} {
+		for i, m := range U6Modes(baud) {
+			if i > 0 && m.NetBPS <= U6Modes(baud)[i-1].NetBPS {
+				t.Errorf("%d baud: mode %d carries %.0f b/s, the one before %.0f", baud, i, m.NetBPS, U6Modes(baud)[i-1].NetBPS)
+			}
+			// U6 carries six bits in ten, marks, heads and checks taken off.
+			if most := 0.6 * float64(baud); m.NetBPS <= 0.15*float64(baud) || m.NetBPS > most {
+				t.Errorf("%d baud: mode %d carries %.0f b/s of %.0f", baud, i, m.NetBPS, most)
+			}
+		}
+	}
+}
