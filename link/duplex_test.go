@@ -23,8 +23,8 @@ func TestDuplexBudget(t *testing.T) {
 	for _, tt := range []struct{ cost, bulk, typing time.Duration }{
 		{2 * time.Millisecond, 500 * time.Millisecond, 150 * time.Millisecond},
 		{25 * time.Millisecond, 500 * time.Millisecond, 250 * time.Millisecond},
-		{54 * time.Millisecond, 864 * time.Millisecond, 2 * time.Second / 6},
-		{200 * time.Millisecond, time.Second, 400 * time.Millisecond},
+		{54 * time.Millisecond, 864 * time.Millisecond, 500 * time.Millisecond},
+		{200 * time.Millisecond, time.Second, 500 * time.Millisecond},
 		{600 * time.Millisecond, 1200 * time.Millisecond, 1200 * time.Millisecond},
 	} {
 		m := newMedium(t, testSeed)
@@ -32,6 +32,7 @@ func TestDuplexBudget(t *testing.T) {
 		a, b := m.add("alpha", nil), m.add("beta", nil)
 		m.meet()
 		p := a.engine.peerAt(b.engine.address)
+		m.send(a, ipv4(protoTCP, a.addr, b.addr, 1000, 0, 1200)) // what others wait for
 		p.interactive = time.Time{}
 		bulk := a.engine.budget(m.now, p, 0, headOctets)
 		p.interactive = m.now

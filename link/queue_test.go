@@ -142,7 +142,7 @@ func TestPingUnderLoad(t *testing.T) {
 				answer := c.cost + time.Duration(100*8/c.bps*float64(time.Second))
 				var limit time.Duration
 				if c.duplex {
-					burst := max(2*c.cost, min(duplexShort*c.cost, 2*time.Second/duplexQuick))
+					burst := max(2*c.cost, min(duplexShort*c.cost, 500*time.Millisecond))
 					limit = 2*burst + c.cost + answer + 2*turn
 				} else {
 					burst := min(2*time.Second, interactiveCosts*(2*c.cost+2*turn))

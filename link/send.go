@@ -99,7 +99,7 @@ func (e *Engine) exchangeCost(mode, control int) time.Duration {
 // somebody anywhere on it.
 func (e *Engine) budget(now time.Time, p *peer, mode, control int) time.Duration {
 	empty := e.airtime(mode, control, 0, 0)
-	budget, short := e.cfg.MaxBurst, max(leastBurst, min(e.cfg.MaxBurst/duplexQuick, duplexShort*empty))
+	budget, short := e.cfg.MaxBurst, max(leastBurst, min(e.cfg.MaxBurst/historySize, duplexShort*empty))
 	if e.cfg.Caps.FullDuplex {
 		budget = e.besides(empty)
 	} else {
@@ -136,12 +136,10 @@ func (e *Engine) besides(empty time.Duration) time.Duration {
 
 // duplexCosts keeps what such a burst costs besides its frames to a sixteenth, unless
 // it then lasted so long that the other side would ask whether anybody is there.
-// duplexShort does so while somebody types, at less of a wait: a sixth of the longest
-// burst at most.
+// duplexShort does so while somebody types, at less of a wait.
 const (
 	duplexCosts = 16
 	duplexShort = 10
-	duplexQuick = 6
 )
 
 // longest is how many data frames of octets, with their parity, may be sent in a
