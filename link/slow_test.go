@@ -68,7 +68,7 @@ func TestRepeatedAfterArrival(t *testing.T) {
 // first burst that comes back.
 func TestSlowFullDuplex(t *testing.T) {
 	m := newMedium(t, testSeed)
-	m.duplex = true
+	m.duplex, m.table = true, testModes[:4] // no faster mode is tried meanwhile
 	a, b := m.add("alpha", nil), m.add("beta", nil)
 	a.snr, b.snr = 14, 14
 	m.meet()
