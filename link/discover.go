@@ -13,7 +13,7 @@ const (
 	beaconShare   = 50              // the airtime of a beacon times this lies between two of them
 	roomShare     = 20              // the airtime of a beacon of each station times this, likewise
 	newsShare     = 2               // likewise, while there is news
-	maxRoom       = 32              // stations that count: more may be made up by somebody
+	maxRoom       = 64              // stations that count: more may be made up by somebody
 	firstInterval = 2 * time.Second // while alone; doubled up to what beaconShare allows
 	peerInterval  = 10 * time.Second
 	maxInterval   = 255 * time.Second // what a beacon can announce
