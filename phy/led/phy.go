@@ -238,9 +238,9 @@ func (p *PHY) configure(info Info) ([]byte, error) {
 
 // keep holds the connection until ctx ends, and makes a new one when it is lost.
 func (p *PHY) keep(ctx context.Context, c *connection) {
-	told := ""
-	for {
-		if c != nil {
+	keep(ctx, c, device[*connection]{
+		what: "board", log: p.cfg.Log, connect: p.connect,
+		use: func(ctx context.Context, c *connection) error {
 			c.watch(ctx)
 			why := c.reason
 			if ctx.Err() != nil {
@@ -251,32 +251,19 @@ func (p *PHY) keep(ctx context.Context, c *connection) {
 			p.conn, p.why = nil, c.reason
 			p.mu.Unlock()
 			p.give(item{kind: gone})
-			if ctx.Err() != nil {
-				return
+			return c.reason
+		},
+		failed: func(err error) (again bool) {
+			if errors.Is(err, ErrVersion) {
+				p.fatal <- err
+				return false
 			}
-			p.cfg.Log("board lost; waiting for it", c.reason)
-			told = ""
-		}
-		if pause(ctx, redial) != nil {
-			return
-		}
-		var err error
-		if c, err = p.connect(ctx); err == nil {
-			continue
-		}
-		c = nil
-		if errors.Is(err, ErrVersion) {
-			p.fatal <- err
-			return
-		}
-		p.mu.Lock()
-		p.why = err
-		p.mu.Unlock()
-		if err.Error() != told && ctx.Err() == nil {
-			told = err.Error()
-			p.cfg.Log("no board yet", err)
-		}
-	}
+			p.mu.Lock()
+			p.why = err
+			p.mu.Unlock()
+			return true
+		},
+	})
 }
 
 // Info is what the board told of itself when it was found last.

@@ -44,7 +44,7 @@ type timed struct {
 }
 
 // hear collects a PHY's events until it is closed.
-func hear(p *led.PHY) (events chan timed) {
+func hear(p phy.PHY) (events chan timed) {
 	events = make(chan timed, 10000)
 	go func() {
 		defer close(events)

@@ -171,9 +171,9 @@ func (p *UART) connect(ctx context.Context) (*wire, error) {
 
 // keep holds the connection until ctx ends, and makes a new one when it is lost.
 func (p *UART) keep(ctx context.Context, w *wire) {
-	told := ""
-	for {
-		if w != nil {
+	keep(ctx, w, device[*wire]{
+		what: "adapter", log: p.cfg.Log, connect: p.connect,
+		use: func(ctx context.Context, w *wire) error {
 			p.watch(ctx, w)
 			if ctx.Err() != nil {
 				w.fail(phy.ErrClosed)
@@ -184,28 +184,15 @@ func (p *UART) keep(ctx context.Context, w *wire) {
 			p.mu.Unlock()
 			p.signal(p.sent)
 			p.signal(p.gone)
-			if ctx.Err() != nil {
-				return
-			}
-			p.cfg.Log("adapter lost; waiting for it", w.reason)
-			told = ""
-		}
-		if pause(ctx, redial) != nil {
-			return
-		}
-		var err error
-		if w, err = p.connect(ctx); err == nil {
-			continue
-		}
-		w = nil
-		p.mu.Lock()
-		p.why = err
-		p.mu.Unlock()
-		if err.Error() != told && ctx.Err() == nil {
-			told = err.Error()
-			p.cfg.Log("no adapter yet", err)
-		}
-	}
+			return w.reason
+		},
+		failed: func(err error) (again bool) {
+			p.mu.Lock()
+			p.why = err
+			p.mu.Unlock()
+			return true
+		},
+	})
 }
 
 func (p *UART) signal(c chan struct{}) {

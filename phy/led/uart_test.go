@@ -68,23 +68,6 @@ func openUART(ctx context.Context, t *testing.T, c led.UARTConfig) *led.UART {
 	return p
 }
 
-// hearUART collects a UART's events until it is closed.
-func hearUART(p *led.UART) (events chan timed) {
-	events = make(chan timed, 10000)
-	go func() {
-		defer close(events)
-		for {
-			var ev timed
-			if p.Receive(context.Background(), &ev.Event) != nil {
-				return
-			}
-			ev.at = time.Now()
-			events <- ev
-		}
-	}()
-	return events
-}
-
 // Bursts of all modes cross between two adapters with clocks 2 % apart, come whole,
 // in the time that Airtime tells, and each is told of in order; both ways at once.
 func TestUARTBurstsCross(t *testing.T) {
@@ -95,7 +78,7 @@ func TestUARTBurstsCross(t *testing.T) {
 		b := openUART(ctx, t, led.UARTConfig{Dial: plug(ports[1]), Speed: 2000000})
 		defer a.Close()
 		defer b.Close()
-		events, back := hearUART(b), hearUART(a)
+		events, back := hear(b), hear(a)
 		rnd := rand.New(rand.NewPCG(1, 2))
 		time.Sleep(5 * time.Millisecond)
 		for _, m := range a.Caps().Modes {
