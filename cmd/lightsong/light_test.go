@@ -142,11 +142,12 @@ type beam struct {
 // does so from the start. With c.LED the boards hear with the LED that sends.
 func onBeam(t *testing.T, c emu.Config, rates int, f func(ctx context.Context, b *beam), spoil ...func(*emu.Rig) error) {
 	t.Helper()
-	onBeamOf(t, c, rates, nil, f, spoil...)
+	onBeamOf(t, c, led.Config{Dim: 2, Rates: rates}, nil, f, spoil...)
 }
 
-// onBeamOf is onBeam with hosts that instead makes, if it is not nil.
-func onBeamOf(t *testing.T, c emu.Config, rates int, instead func(i int, from, to netip.Addr) link.Host, f func(ctx context.Context, b *beam), spoil ...func(*emu.Rig) error) {
+// onBeamOf is onBeam with boards that are set up otherwise, and hosts that instead
+// makes, if it is not nil.
+func onBeamOf(t *testing.T, c emu.Config, board led.Config, instead func(i int, from, to netip.Addr) link.Host, f func(ctx context.Context, b *beam), spoil ...func(*emu.Rig) error) {
 	t.Helper()
 	maxBurst := lightBurst
 	if c.LED != nil {
@@ -163,7 +164,8 @@ func onBeamOf(t *testing.T, c emu.Config, rates int, instead func(i int, from, t
 		}
 		b := &beam{lines: lines}
 		for i := range n {
-			p, err := led.Open(ctx, led.Config{Dial: func(context.Context) (led.Port, error) { return lines.Open(i), nil }, Dim: 2, Rates: rates})
+			board.Dial = func(context.Context) (led.Port, error) { return lines.Open(i), nil }
+			p, err := led.Open(ctx, board)
 			if err != nil {
 				t.Fatal(err)
 			}
