@@ -15,20 +15,15 @@
  *
  * A board keeps its slots in step with the last frame that it heard, so that the
  * light of those that listen falls where nobody measures. */
-#include "../core/core.h"
+#include "board.h"
 #include "../core/slots.h"
 
-#include <avr/interrupt.h>
 #include <avr/io.h>
-#include <avr/sleep.h>
-#include <avr/wdt.h>
 #include <util/atomic.h>
 
 #define CATHODE (1 << PB0)
 #define ANODE (1 << PB1)
 
-#define TICKS_MS 2000u
-#define BAUD_DEFAULT 115200u
 #define FILL 0x55
 
 enum {
@@ -379,22 +374,8 @@ ISR(TIMER1_CAPT_vect)
 	gaps[n - 1] = gap > 255 ? 255 : (uint8_t)gap;
 }
 
-/* ---------------------------------------------------------------------- clock */
-
-static uint32_t clock_now; /* as of the last reading */
-
-/* Called at least each 32 ms. */
-uint32_t board_now(void)
-{
-	uint16_t t;
-	ATOMIC_BLOCK(ATOMIC_RESTORESTATE) { t = TCNT1; }
-	clock_now += (uint16_t)(t - (uint16_t)clock_now);
-	return clock_now;
-}
-
 /* ---------------------------------------------------------------------- board */
 
-static struct ls_core core;
 static struct ls_slot_sender sender;
 static struct ls_slot_sense sense;
 static struct ls_slot_receiver receiver;
@@ -407,52 +388,21 @@ static uint32_t busy_since, rx_start;
 static uint32_t last_frame;       /* when our slots were in step with somebody's last */
 static uint16_t rx_slots;         /* slots since the sync word began */
 static bool in_step;
-static uint32_t last_alive;
-static uint16_t alive_limit;      /* ms until 115200 comes back; 0: it is here */
 static uint16_t missing;          /* octets of the body that did not come */
 static uint8_t broken;            /* what broke the body off */
 static bool dry, test_frame, pending;
 static uint32_t pending_since;
-static uint8_t prbs_register;
+static uint8_t prbs_register;     /* of the sequence, and of a test frame that is heard: */
+static uint16_t frame_bits, frame_wrong;
 
-static struct {
-	uint8_t mode, rate, length;
-	uint16_t left;
-	bool endless;
-	uint32_t frames, bits, wrong;
-	uint16_t slipped;
-	uint16_t frame_bits, frame_wrong;
-} prbs;
-
-void stop_watchdog(void) __attribute__((naked, used, section(".init3")));
-void stop_watchdog(void)
-{
-	MCUSR = 0;
-	wdt_disable();
-}
-
-uint8_t board_kind(void) { return 1; }
 uint16_t board_features(void) { return 0x07; }
 /* Light takes a thirtieth of 250000 baud; at more, octets come while an interrupt waits for its tick. */
 uint8_t board_speeds(void) { return 0x03; }
 
-static void set_baud(uint32_t baud) { UBRR0 = baud == BAUD_DEFAULT ? 16 : (uint16_t)(2000000 / baud - 1); }
-
-static void wait_out(void)
+void serial_out(void)
 {
 	while (out_tail != out_head)
 		;
-	for (uint32_t t = board_now(); board_now() - t < 400;) /* two octets at 115200 are 348 ticks */
-		;
-}
-
-void board_baud(uint32_t baud)
-{
-	wait_out();
-	set_baud(baud);
-	core.alive = false;
-	last_alive = board_now();
-	alive_limit = baud == BAUD_DEFAULT ? 0 : 500;
 }
 
 /* dim 2 is the brightest light that leaves receivers the dark they need, 1 half
@@ -481,51 +431,7 @@ bool board_busy(uint32_t *since)
 	return doing != QUIET && doing != SENDING;
 }
 
-void board_reset(void)
-{
-	wdt_enable(WDTO_15MS);
-	for (;;)
-		;
-}
-
-bool board_prbs(uint8_t m, uint8_t rate, uint8_t length, uint16_t frames)
-{
-	prbs.mode = m;
-	if (m == 0)
-		return true;
-	prbs.rate = rate;
-	prbs.length = length;
-	prbs.left = frames;
-	prbs.endless = frames == 0;
-	prbs.frames = prbs.bits = prbs.wrong = 0;
-	prbs.slipped = 0;
-	return true;
-}
-
-void board_prbs_report(void)
-{
-	ls_u8(prbs.mode);
-	ls_u32(prbs.frames);
-	ls_u32(prbs.bits);
-	ls_u32(prbs.wrong);
-	ls_u16(prbs.slipped);
-	ls_u8(prbs.rate);
-}
-
-static void report_prbs(void)
-{
-	board_prbs(0, 0, 0, 0);
-	ls_begin(LS_PRBS | LS_ANSWER);
-	board_prbs_report();
-	ls_end();
-}
-
-static void count_prbs_frame(void)
-{
-	prbs.frames++;
-	if (!prbs.endless && --prbs.left == 0)
-		report_prbs();
-}
+void board_test(uint8_t mode) { (void)mode; }
 
 /* Tells the carrier where the host wants to know unasked. */
 static void now_doing(uint8_t what)
@@ -554,8 +460,8 @@ static void frame_begins(void)
 {
 	now_doing(IN_FRAME);
 	prbs_register = 0x7F;
-	prbs.frame_bits = prbs.frame_wrong = 0;
-	if (prbs.mode == 2)
+	frame_bits = frame_wrong = 0;
+	if (core.test.mode == 2)
 		return;
 	rx_open = true;
 	ls_begin(LS_RX);
@@ -570,9 +476,9 @@ static void octet_came(void)
 		ls_u8(receiver.octet);
 		return;
 	}
-	prbs.frame_bits += 8;
+	frame_bits += 8;
 	for (uint8_t v = receiver.octet ^ ls_prbs(&prbs_register); v != 0; v &= v - 1)
-		prbs.frame_wrong++;
+		frame_wrong++;
 }
 
 static void frame_ends(bool whole)
@@ -594,14 +500,8 @@ static void frame_ends(bool whole)
 		/* the slots that it lasted, at the length that they have in our ticks */
 		ls_u32(rx_start + (uint32_t)rx_slots * LS_SLOT + (uint32_t)((int32_t)rx_slots * trim / 256));
 		ls_end();
-	} else if (prbs.mode == 2) {
-		if (!whole || prbs.frame_wrong > prbs.frame_bits / 4) {
-			prbs.slipped++;
-		} else {
-			prbs.bits += prbs.frame_bits;
-			prbs.wrong += prbs.frame_wrong;
-		}
-		count_prbs_frame();
+	} else if (core.test.mode == 2) {
+		ls_tested(&core, frame_bits, whole ? frame_wrong : UINT16_MAX);
 	}
 	listen_anew();
 }
@@ -775,8 +675,7 @@ static void sent(void)
 	times_tail = times_head;
 	if (test_frame) {
 		test_frame = false;
-		prbs.bits += prbs.length * 8u;
-		count_prbs_frame();
+		ls_tested(&core, core.test.length * 8u, 0);
 		return;
 	}
 	ls_sent(&core, missing != 0 ? LS_DRY : LS_SENT, core.sent_start, missing, missing != 0 ? broken : 0);
@@ -815,31 +714,11 @@ static void try_to_send(void)
 		send(core.tx.rate, core.tx.length);
 }
 
-static void watch_baud(void)
-{
-	uint32_t now = clock_now;
-	if (core.alive || doing == SENDING || rx_open) {
-		core.alive = false;
-		last_alive = now;
-		if (alive_limit != 0)
-			alive_limit = 3000;
-	}
-	if (alive_limit != 0 && now - last_alive > alive_limit * (uint32_t)TICKS_MS) {
-		alive_limit = 0;
-		wait_out();
-		set_baud(BAUD_DEFAULT);
-	}
-}
-
 static void sleep_until_something(void)
 {
 	cli();
-	if (times_head == times_tail && !acquired_all && !send_over) {
-		sleep_enable();
-		sei();
-		sleep_cpu();
-		sleep_disable();
-	}
+	if (times_head == times_tail && !acquired_all && !send_over)
+		doze();
 	sei();
 }
 
@@ -864,13 +743,7 @@ int main(void)
 {
 	DDRB = CATHODE | ANODE;
 	TCCR1B = 1 << CS11; /* clock / 8; capture at the falling edge */
-	UCSR0A = 1 << U2X0;
-	UCSR0B = 1 << RXCIE0 | 1 << RXEN0 | 1 << TXEN0;
-	UCSR0C = 1 << UCSZ01 | 1 << UCSZ00;
-	set_baud(BAUD_DEFAULT);
-	set_sleep_mode(SLEEP_MODE_IDLE);
-	ls_init(&core);
-	board_config(&core.config);
+	board_start();
 	find_phase();
 	slot_start = due = TCNT1 + 200;
 	OCR1A = due - LEAD;
@@ -903,12 +776,12 @@ int main(void)
 		serve_host();
 		if (pending)
 			try_to_send();
-		else if (prbs.mode == 1 && doing == QUIET && clock_now - last_light >= 2u * core.config.gap) {
+		else if (core.test.mode == 1 && doing == QUIET && clock_now - last_light >= 2u * core.config.gap) {
 			test_frame = true;
 			prbs_register = 0x7F;
-			send(prbs.rate, prbs.length);
+			send(core.test.rate, core.test.length);
 		}
-		watch_baud();
+		watch_baud(doing == SENDING || rx_open);
 		sleep_until_something();
 	}
 }

@@ -11,20 +11,14 @@
  * meanwhile) and, whenever the line is quiet, takes what the host wrote out of
  * the ring. While C runs an interrupt fills the ring; while a loop of loops.S
  * runs none does. */
-#include "../core/core.h"
+#include "board.h"
 #include "../core/light.h"
 #include "loops.h"
 
-#include <avr/interrupt.h>
 #include <avr/io.h>
-#include <avr/sleep.h>
-#include <avr/wdt.h>
 #include <util/atomic.h>
 
 #define PINS (1 << PB3 | 1 << PB4)
-
-#define TICKS_MS 2000u
-#define BAUD_DEFAULT 115200u
 
 /* 74 octets are left for the stack, and the loops of loops.S save 20: what calls
  * them is laid out in main, which saves nothing; what is deep by itself is not. */
@@ -44,44 +38,15 @@ uint8_t light_header[LS_HEADER];
 uint16_t light_crc, light_left, light_viol, light_time, light_false;
 uint8_t led_light, led_idle, led_timer;
 
-static struct ls_core core;
-static uint32_t clock_now;            /* as of the last reading */
 static uint32_t last_light;           /* end of the last frame, own or heard */
 static uint32_t last_edge, busy_since;
 static uint16_t pause;                /* ticks without an edge after which the carrier is gone */
 static uint8_t edges_seen, edges_run; /* timer 0 at the last look; edges since the last pause */
 static bool busy;
-static uint32_t last_alive;
-static uint16_t alive_limit;          /* ms until 115200 comes back; 0: it is here */
-
-static struct {
-	uint8_t mode, rate, length;
-	uint16_t left;
-	bool endless;
-	uint32_t frames, bits, wrong;
-	uint16_t slipped;
-} prbs;
-
-/* A reset by the watchdog leaves it running with its shortest time. */
-void stop_watchdog(void) __attribute__((naked, used, section(".init3")));
-void stop_watchdog(void)
-{
-	MCUSR = 0;
-	wdt_disable();
-}
 
 /* Twice a round of the clock sleep ends, so that no round is missed. */
 ISR(TIMER1_OVF_vect, ISR_NAKED) { reti(); }
 ISR(TIMER1_COMPA_vect, ISR_NAKED) { reti(); }
-
-/* Called at least each 32 ms, the loops for light apart. */
-uint32_t board_now(void)
-{
-	uint16_t t;
-	ATOMIC_BLOCK(ATOMIC_RESTORESTATE) { t = TCNT1; }
-	clock_now += (uint16_t)(t - (uint16_t)clock_now);
-	return clock_now;
-}
 
 /* Sets the clock to the end of a loop, which left timer 1 in hunt_last and took
  * about this long since the last reading (to ±16 ms). */
@@ -104,15 +69,8 @@ void board_out(uint8_t octet)
 	*(volatile uint8_t *)(OUT + out_head++) = octet; /* light_hunt sends it on */
 }
 
-uint8_t board_kind(void) { return 1; }
 uint16_t board_features(void) { return 0x0F; }
 uint8_t board_speeds(void) { return 0x1F; }
-
-static void set_baud(uint32_t baud)
-{
-	/* Double speed: cycles per bit are 8*(UBRR+1). 115200 is 2.1 % fast, as on every 16 MHz Arduino. */
-	UBRR0 = baud == BAUD_DEFAULT ? 16 : (uint16_t)(2000000 / baud - 1);
-}
 
 static void empty_ring(void)
 {
@@ -123,21 +81,10 @@ static void empty_ring(void)
 	}
 }
 
-static void wait_out(void)
+void serial_out(void)
 {
 	while (out_tail != out_head)
 		drain();
-	for (uint32_t t = board_now(); board_now() - t < 400;) /* two octets at 115200 are 348 ticks */
-		;
-}
-
-void board_baud(uint32_t baud)
-{
-	wait_out();
-	set_baud(baud);
-	core.alive = false; /* the question itself came at the old speed */
-	last_alive = board_now();
-	alive_limit = baud == BAUD_DEFAULT ? 0 : 500;
 }
 
 void board_config(const struct ls_config *c)
@@ -160,46 +107,7 @@ bool board_busy(uint32_t *since)
 	return busy;
 }
 
-void board_reset(void)
-{
-	wdt_enable(WDTO_15MS);
-	for (;;)
-		;
-}
-
-bool board_prbs(uint8_t mode, uint8_t rate, uint8_t length, uint16_t frames)
-{
-	light_mode = mode == 2 ? LIGHT_PRBS : 0;
-	if (mode == 0) {
-		prbs.mode = 0;
-		return true;
-	}
-	prbs.mode = mode;
-	prbs.rate = rate;
-	prbs.length = length;
-	prbs.left = frames;
-	prbs.endless = frames == 0;
-	prbs.frames = prbs.bits = prbs.wrong = 0;
-	prbs.slipped = 0;
-	return true;
-}
-
-void board_prbs_report(void)
-{
-	ls_u8(prbs.mode);
-	ls_u32(prbs.frames);
-	ls_u32(prbs.bits);
-	ls_u32(prbs.wrong);
-	ls_u16(prbs.slipped);
-	ls_u8(prbs.rate);
-}
-
-static void report_prbs(void)
-{
-	ls_begin(LS_PRBS | LS_ANSWER);
-	board_prbs_report();
-	ls_end();
-}
+void board_test(uint8_t mode) { light_mode = mode == 2 ? LIGHT_PRBS : 0; }
 
 static uint16_t ring_fill(void)
 {
@@ -267,17 +175,7 @@ DEEP void compare_prbs(void)
 		for (octet ^= ls_prbs(&reg); octet != 0; octet &= octet - 1)
 			wrong++;
 	}
-	prbs.frames++;
-	if (wrong > bits / 4) {
-		prbs.slipped++;
-	} else {
-		prbs.bits += bits;
-		prbs.wrong += wrong;
-	}
-	if (!prbs.endless && --prbs.left == 0) {
-		board_prbs(0, 0, 0, 0);
-		report_prbs();
-	}
+	ls_tested(&core, bits, wrong);
 }
 
 /* A frame was heard. Its last octet is not with the host yet; if the buffer ran
@@ -374,7 +272,7 @@ FLAT void send_prbs(void)
 	ATOMIC_BLOCK(ATOMIC_RESTORESTATE)
 	{
 		ring_head = ring_tail;
-		for (uint8_t i = 0; i < prbs.length; i++) {
+		for (uint8_t i = 0; i < core.test.length; i++) {
 			uint8_t octet = ls_prbs(&reg), pair = octet >= LS_MARK && octet <= LS_FLAG;
 			for (uint8_t half = 0; half <= pair; half++) {
 				*(volatile uint8_t *)ring_head = half < pair ? LS_ESCAPE : pair ? octet ^ 0x20 : octet;
@@ -383,40 +281,15 @@ FLAT void send_prbs(void)
 			}
 		}
 	}
-	send(prbs.rate, prbs.length);
-	prbs.frames++;
-	prbs.bits += prbs.length * 8u;
-	if (!prbs.endless && --prbs.left == 0) {
-		board_prbs(0, 0, 0, 0);
-		report_prbs();
-	}
-}
-
-DEEP void watch_baud(void)
-{
-	uint32_t now = clock_now;
-	if (core.alive) {
-		core.alive = false;
-		last_alive = now;
-		if (alive_limit != 0)
-			alive_limit = 3000;
-	}
-	if (alive_limit != 0 && now - last_alive > alive_limit * (uint32_t)TICKS_MS) {
-		alive_limit = 0;
-		wait_out();
-		set_baud(BAUD_DEFAULT);
-	}
+	send(core.test.rate, core.test.length);
+	ls_tested(&core, core.test.length * 8u, 0);
 }
 
 static void sleep_until_something(void)
 {
 	cli();
-	if (ring_head == ring_tail && out_head == out_tail) {
-		sleep_enable();
-		sei();
-		sleep_cpu();
-		sleep_disable();
-	}
+	if (ring_head == ring_tail && out_head == out_tail)
+		doze();
 	sei();
 }
 
@@ -437,13 +310,7 @@ int main(void)
 	PCICR = 1 << PCIE2;
 	ADMUX = 1 << REFS0 | 1 << ADLAR;
 	ADCSRA = 1 << ADEN | 1 << ADSC | 1 << ADATE | 7;
-	UCSR0A = 1 << U2X0;
-	UCSR0B = 1 << RXCIE0 | 1 << RXEN0 | 1 << TXEN0;
-	UCSR0C = 1 << UCSZ01 | 1 << UCSZ00;
-	set_baud(BAUD_DEFAULT);
-	set_sleep_mode(SLEEP_MODE_IDLE);
-	ls_init(&core);
-	board_config(&core.config);
+	board_start();
 	sei();
 
 	for (;;) {
@@ -476,10 +343,10 @@ int main(void)
 				break;
 			}
 		}
-		if (!pending && prbs.mode == 1)
+		if (!pending && core.test.mode == 1)
 			send_prbs();
-		watch_baud();
-		if (!pending && prbs.mode != 1 && !busy)
+		watch_baud(false);
+		if (!pending && core.test.mode != 1 && !busy)
 			sleep_until_something();
 	}
 }

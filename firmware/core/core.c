@@ -109,6 +109,20 @@ static void say_info(void)
 	ls_end();
 }
 
+/* What the last test found stays. */
+static void end_test(struct ls_core *c)
+{
+	c->test.mode = 0;
+	board_test(0);
+}
+
+static void begin_test(struct ls_core *c, const uint8_t *m)
+{
+	uint16_t frames = get16(m + 4);
+	c->test = (struct ls_test){.mode = m[1], .rate = m[2], .length = m[3], .left = frames, .endless = frames == 0};
+	board_test(m[1]);
+}
+
 static void hello(struct ls_core *c, const uint8_t *m)
 {
 	if (m[1] != LS_MAJOR) {
@@ -130,7 +144,7 @@ static void hello(struct ls_core *c, const uint8_t *m)
 		ls_end();
 		return;
 	}
-	board_prbs(0, 0, 0, 0);
+	end_test(c);
 	set_defaults(c);
 	board_config(&c->config);
 	c->consumed = 0;
@@ -180,11 +194,32 @@ static void say_stats(struct ls_core *c, bool clear)
 		*s = (struct ls_stats){0};
 }
 
-static void say_prbs(void)
+static void say_test(const struct ls_core *c)
 {
 	ls_begin(LS_PRBS | LS_ANSWER);
-	board_prbs_report();
+	ls_u8(c->test.mode);
+	ls_u32(c->test.frames);
+	ls_u32(c->test.bits);
+	ls_u32(c->test.wrong);
+	ls_u16(c->test.slipped);
+	ls_u8(c->test.rate);
 	ls_end();
+}
+
+void ls_tested(struct ls_core *c, uint16_t bits, uint16_t wrong)
+{
+	struct ls_test *t = &c->test;
+	t->frames++;
+	if (wrong > bits / 4) {
+		t->slipped++;
+	} else {
+		t->bits += bits;
+		t->wrong += wrong;
+	}
+	if (t->endless || --t->left != 0)
+		return;
+	end_test(c);
+	say_test(c);
 }
 
 /* A message of n octets whose check was right. */
@@ -228,10 +263,14 @@ static void message(struct ls_core *c, uint8_t n)
 		}
 		break;
 	case LS_PRBS:
-		ok = n == 6 && m[1] <= 2 && (m[1] == 0 || (m[2] < LS_RATES && m[3] >= 1 && m[3] <= LS_PRBS_BODY)) &&
-			board_prbs(m[1], m[2], m[3], get16(m + 4));
-		if (ok)
-			say_prbs();
+		ok = n == 6 && m[1] <= 2 && (m[1] == 0 || (m[2] < LS_RATES && m[3] >= 1 && m[3] <= LS_PRBS_BODY));
+		if (ok) {
+			if (m[1] == 0)
+				end_test(c);
+			else
+				begin_test(c, m);
+			say_test(c);
+		}
 		break;
 	case LS_SENSE:
 		ok = n == 1;

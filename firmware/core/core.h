@@ -71,6 +71,16 @@ struct ls_stats {
 	uint16_t serial_bad, overruns, deferred;
 };
 
+/* The test with a known sequence: what was asked for, and what came of it. */
+struct ls_test {
+	uint8_t mode;            /* 0 none, 1 sends, 2 compares what is heard */
+	uint8_t rate, length;    /* of the frames that are sent; octets */
+	bool endless;
+	uint16_t left;           /* frames */
+	uint32_t frames, bits, wrong;
+	uint16_t slipped;        /* frames of which more than a quarter of the bits were wrong: they are not counted in those */
+};
+
 struct ls_core {
 	uint8_t state, escaped;
 	uint8_t length;      /* octets in message; in the tail of a TX frame octets of the check */
@@ -85,6 +95,7 @@ struct ls_core {
 	uint32_t sent_start;
 	uint16_t sent_host;  /* octets of the light frame that were the host's */
 	struct ls_stats stats;
+	struct ls_test test;
 };
 
 void ls_init(struct ls_core *c);
@@ -101,6 +112,9 @@ int ls_body(struct ls_core *c, uint8_t octet);
  * ticks at the first chip; missing: body octets that did not come; broken: the
  * delimiter that ended the body early (LS_FLAG, LS_MARK) or 0. */
 void ls_sent(struct ls_core *c, uint8_t status, uint32_t start, uint16_t missing, uint8_t broken);
+
+/* A test frame was sent (wrong: 0) or compared. The last one ends the test and tells of it. */
+void ls_tested(struct ls_core *c, uint16_t bits, uint16_t wrong);
 
 /* n octets were taken from the line by the board's own loop, which gave the marks for them. */
 static inline void ls_taken(struct ls_core *c, uint16_t n) { c->consumed += n; }
@@ -145,8 +159,7 @@ uint8_t board_speeds(void);                    /* INFO: speeds */
 void board_baud(uint32_t baud);                /* once what was written has left */
 void board_config(const struct ls_config *c);  /* always in range */
 bool board_busy(uint32_t *since);              /* carrier */
-bool board_prbs(uint8_t mode, uint8_t rate, uint8_t length, uint16_t frames); /* mode 0 ends a test */
-void board_prbs_report(void);                  /* writes the fields of PRBS with ls_u* */
+void board_test(uint8_t mode);                 /* the test's mode is another */
 void board_reset(void);
 
 #endif
