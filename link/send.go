@@ -342,7 +342,7 @@ func (e *Engine) cut(now time.Time, p *peer, pkt *packet, start, octets int, pie
 	pkt.refs++
 	pkt.todo = pkt.todo.remove(s.from, s.from+n)
 	pkt.flow.deficit -= n + fragHead
-	if pkt.first.IsZero() {
+	if pkt.tries == 0 { // what arrives piece by piece, with turns of many others between, is not given up
 		pkt.first = now
 	}
 	return true
