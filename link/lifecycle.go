@@ -86,7 +86,7 @@ func (e *Engine) watch(now time.Time, p *peer) {
 }
 
 // greetAfter is how long beacons have for telling two stations of each other.
-func (e *Engine) greetAfter() time.Duration { return max(firstGreeting, 2*e.newsInterval()) }
+func (e *Engine) greetAfter() time.Duration { return max(firstGreeting, e.newsInterval()) }
 
 // gone tells whether a peer has been silent for so long that it is not there.
 func (p *peer) gone(now time.Time) bool {
