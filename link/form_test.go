@@ -3,6 +3,7 @@ package link
 import (
 	"math"
 	"testing"
+	"time"
 
 	"lightsong/phy"
 )
@@ -193,5 +194,69 @@ func TestFormsLayOut(t *testing.T) {
 	}
 	if got := e.layOut(p, 1, headOctets, 40000, false, e.cfg.MaxBurst); got.form != phy.Long || got.mode != 4 {
 		t.Errorf("much waits: %+v, want a long burst in mode 4", got)
+	}
+}
+
+// Where plain bursts bring next to nothing a long burst goes though little waits:
+// as many frames as make one.
+func TestLongBurstFilledUp(t *testing.T) {
+	e, p := formed(t)
+	p.tx.want, p.tx.snr, p.sounded = 0, 20, true
+	e.takeForms(p, &control{formed: true, forms: [phy.Forms]uint8{phy.Block: noMCS, phy.Long: 4, phy.Middle: 0}})
+	p.forms[phy.Block].rest = 1
+	if got := e.layOut(p, 0, headOctets, 700, false, e.cfg.MaxBurst); got.form != phy.Long || got.frames != 10 {
+		t.Errorf("700 octets wait: %+v, want a long burst of 10 frames", got)
+	}
+}
+
+// The answer that ends a turn takes along what is small, and asks for nothing;
+// what is not small waits for the next turn.
+func TestLastAnswer(t *testing.T) {
+	for _, c := range []struct {
+		octets int
+		data   uint8
+	}{{40, 1}, {1000, 0}} {
+		m := newMedium(t, testSeed)
+		a, b := m.add("alpha", nil), m.add("beta", nil)
+		m.meet()
+		e := a.engine
+		m.run(10*time.Second, func() bool { return !e.current.active && e.access.asked == nil })
+		p := e.peerNamed("beta")
+		access := &e.access
+		access.with, access.initiator, access.since = p, true, m.now.Add(-time.Hour)
+		if err := e.EnqueuePacket(m.now, udp(a.addr, b.addr, 1, 1, c.octets)); err != nil {
+			t.Fatal(err)
+		}
+		access.owed, access.owedAt = p, m.now
+		var burst phy.Burst
+		var got control
+		if !e.NextBurst(m.now, &burst) || !got.parse(burst.Control) {
+			t.Fatalf("%d octets: no answer", c.octets)
+		}
+		if got.flags&(flagAnswer|flagWanted) != flagAnswer || got.data != c.data {
+			t.Errorf("%d octets: flags %#x, %d frames; want an answer that wants none, %d frames", c.octets, got.flags, got.data, c.data)
+		}
+	}
+}
+
+// An answer waits until the echoes of what it answers have faded, as far as the
+// turnaround does not give them the time.
+func TestFading(t *testing.T) {
+	m := newMedium(t, testSeed)
+	e := m.add("alpha", nil).engine
+	p := e.newPeer(m.now, 7, 1)
+	for _, c := range []struct {
+		spread float64 // s
+		want   time.Duration
+	}{
+		{math.NaN(), 0}, {0, 0}, {0.009, 0}, {0.016, 0},
+		{0.034, 120*time.Millisecond - e.turnaround()},
+		{5, maxFading - e.turnaround()},
+	} {
+		e.signOfLife(m.now, p, &phy.Event{Kind: phy.Received, Quality: phy.Quality{SNR: math.NaN(), DelaySpread: c.spread}})
+		e.oweAnswer(m.now, p, 0, time.Second)
+		if got := e.access.owedAt.Sub(m.now); (got - c.want).Abs() > time.Microsecond {
+			t.Errorf("delay spread %g s: the answer waits %v, want %v", c.spread, got, c.want)
+		}
 	}
 }
