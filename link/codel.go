@@ -20,6 +20,7 @@ type codel struct {
 type pace struct {
 	target   time.Duration // a wait that is no harm
 	interval time.Duration // in which an end-to-end control loop can react
+	grace    time.Duration // for which the wait may be longer before the first signal
 }
 
 // again is how many intervals after the end of a phase of dropping the next one
@@ -62,7 +63,7 @@ func (c *codel) long(now time.Time, waited time.Duration, backlog, mtu int, p pa
 		c.above = time.Time{}
 		return false
 	case c.above.IsZero():
-		c.above = now.Add(p.interval)
+		c.above = now.Add(p.grace)
 		return false
 	}
 	return !now.Before(c.above)

@@ -503,7 +503,9 @@ func (e *Engine) pace(p *peer) pace {
 		return paceOf(p.turn, e.rate(p), e.cfg.MTU)
 	}
 	v := paceOf(max(p.turn, e.cfg.longBurst), e.rate(p), e.cfg.MTU)
-	v.interval = v.target // one round; in three TCP's slow start would fill any queue, and lose dozens of packets
+	// TCP hears of a signal two rounds later. Until then its slow start quadruples what waits,
+	// and what overflows is dozens of packets, for which it needs rounds of many seconds.
+	v.interval, v.grace = v.target, 0
 	return v
 }
 

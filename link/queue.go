@@ -273,7 +273,8 @@ func (s *scheduler) noteTurn(now time.Time) {
 // turns.
 func paceOf(turn time.Duration, rate float64, mtu int) pace {
 	target := max(leastTarget, turn+time.Duration(targetOfMTUs*float64(mtu)*8/rate*float64(time.Second)))
-	return pace{target: target, interval: max(leastLoop, target) + 2*turn + leastLoop}
+	interval := max(leastLoop, target) + 2*turn + leastLoop
+	return pace{target: target, interval: interval, grace: interval}
 }
 
 // bound is the most octets that may wait for a station.

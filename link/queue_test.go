@@ -192,7 +192,7 @@ func TestGoodputAgainstFIFO(t *testing.T) {
 // then signals that come as the square root says, none any longer when the wait
 // falls below target; and soon again if it rises again.
 func TestCoDel(t *testing.T) {
-	p := pace{target: 100 * time.Millisecond, interval: time.Second}
+	p := pace{target: 100 * time.Millisecond, interval: time.Second, grace: time.Second}
 	start := time.Unix(0, 0)
 	var c codel
 	var at []float64

@@ -144,7 +144,7 @@ func TestTCPCarried(t *testing.T) {
 	const lift, down, end = 75 * time.Second, 85 * time.Second, 130 * time.Second
 	const still, after, patience = 30 * time.Second, 12 * time.Second, 5 * time.Second
 	for _, c := range []struct{ rt60, drr float64 }{{0.3, 3}, {0.5, -3}} {
-		m := roomAt(c.rt60, c.drr, fmt.Sprintf("speed_mps = 0.5\nmove_start_s = %g\nmove_stop_s = %g", lift.Seconds(), down.Seconds()))
+		m := roomAt(c.rt60, c.drr, fmt.Sprintf("speed_m_s = 0.5\nmove_start_s = %g\nmove_stop_s = %g", lift.Seconds(), down.Seconds()))
 		t.Run(m.name, func(t *testing.T) {
 			r := newPairRig(t, m)
 			f := r.saturate(t, 0, 1, false)
