@@ -42,9 +42,9 @@ const (
 	failedPause  = time.Second      // after a burst that the PHY could not send
 
 	reading       = 100 * time.Millisecond // that an answer may be late because a long block was to be decoded: carrier sense is not
-	fadings       = 5                      // times the delay spread, as far as that is more than usual, are given to a burst's echoes to fade
+	fadings       = 6                      // times the delay spread, as far as that is more than usual, are given to a burst's echoes to fade
 	decoding      = 16                     // share of a burst's airtime that its answer may be late by for the same reason
-	usualSpread   = 0.01                   // s; where it is less the direct wave is strong
+	usualSpread   = 0.015                  // s; where it is less the direct wave is strong
 	maxFading     = 250 * time.Millisecond // no room is larger than that
 	maxTurnaround = time.Second            // more is no property of a medium
 	shortestOver  = 30 * time.Second       // turnarounds are measured over

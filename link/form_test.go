@@ -250,7 +250,7 @@ func TestFading(t *testing.T) {
 		want   time.Duration
 	}{
 		{math.NaN(), 0}, {0, 0}, {0.009, 0}, {0.016, 0},
-		{0.034, 120*time.Millisecond - e.turnaround()},
+		{0.034, 114*time.Millisecond - e.turnaround()},
 		{5, maxFading - e.turnaround()},
 	} {
 		e.signOfLife(m.now, p, &phy.Event{Kind: phy.Received, Quality: phy.Quality{SNR: math.NaN(), DelaySpread: c.spread}})
