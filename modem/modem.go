@@ -109,11 +109,11 @@ type Form uint8
 
 // The forms.
 const (
-	Plain Form   = iota // symbols after one another: echoes beyond their prefix are noise
-	Block               // a single symbol, the echoes of which are gathered: short
-	Long                // symbols so long that echoes can be learned and taken out: seconds
-	Middle              // symbols of a third of a second one after another: less of the echoes is beyond their prefix
-	Forms = iota        // how many there are
+	Plain  Form   = iota // symbols after one another: echoes beyond their prefix are noise
+	Block                // a single symbol, the echoes of which are gathered: short
+	Long                 // symbols so long that echoes can be learned and taken out: seconds
+	Middle               // symbols of a third of a second one after another: less of the echoes is beyond their prefix
+	Forms  = iota        // how many there are
 )
 
 // Former is a Modulator whose bursts have several forms. Like Samples, Form may be
