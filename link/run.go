@@ -107,13 +107,13 @@ func (r *Runner) Stats(ctx context.Context) (Stats, error) {
 // host fails, then it returns that error. All its goroutines have ended when it
 // returns. It neither closes the PHY nor the host.
 func (r *Runner) Run(ctx context.Context) error {
-	ctx, cancel := context.WithCancelCause(ctx)
+	running, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	r.clock = newClock(r.phy)
 	var wg sync.WaitGroup
 	start := func(what string, f func(context.Context) error) {
 		wg.Go(func() {
-			if err := f(ctx); err != nil && ctx.Err() == nil {
+			if err := f(running); err != nil && running.Err() == nil {
 				cancel(fmt.Errorf("%s: %w", what, err))
 			}
 		})
@@ -130,10 +130,10 @@ func (r *Runner) Run(ctx context.Context) error {
 			r.log.Warn("carrier not withdrawn", "error", err)
 		}
 	}
-	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) && !errors.Is(cause, context.DeadlineExceeded) {
-		return cause
+	if ctx.Err() != nil {
+		return nil // whatever failed because its end had come
 	}
-	return nil
+	return context.Cause(running)
 }
 
 // leave tells the Engine that its PHY is gone, so that it can go on with another.

@@ -241,6 +241,27 @@ func TestRunEnds(t *testing.T) {
 }
 
 // TestRunFailure: an error of the PHY or of the host ends Run with that error.
+func TestRunEndsWithItsPHY(t *testing.T) {
+	// A caller closes the PHY when the context ends, which is seen here first now and then.
+	for range 1000 {
+		ctx, cancel := context.WithCancel(t.Context())
+		p := newWire().ports[0]
+		stop := context.AfterFunc(ctx, func() { p.Close() })
+		e, err := New(Config{Name: "alpha", Caps: p.Caps(), Airtime: p.Airtime}, time.Now())
+		if err != nil {
+			t.Fatal(err)
+		}
+		result := make(chan error, 1)
+		go func() { result <- NewRunner(e, p, newChanHost(), nil).Run(ctx) }()
+		time.Sleep(time.Millisecond)
+		cancel()
+		if err := <-result; err != nil {
+			t.Fatal(err)
+		}
+		stop()
+	}
+}
+
 func TestRunFailure(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := startPair(t)

@@ -347,10 +347,10 @@ func carry(ctx context.Context, c *upConfig, host link.Host, state *carrying, lo
 	}
 	runner := link.NewRunner(engine, p, host, log)
 	state.runner.Store(runner)
-	ctx, cancel := context.WithCancel(ctx)
+	watching, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var group errgroup.Group
-	group.Go(func() error { watchHearing(ctx, p, runner, state, log); return nil })
+	group.Go(func() error { watchHearing(watching, p, runner, state, log); return nil })
 	group.Go(func() error { defer cancel(); return runner.Run(ctx) })
 	return group.Wait()
 }
