@@ -112,8 +112,7 @@ func (d *Decoder) Push(heard *Heard, emit func(modem.Event)) {
 	}
 	// Octets of content in the body as announced. A marker never ends a body.
 	body := len(heard.Body) + max(0, heard.Missing)
-	n := min(body, maxBody(0))
-	n -= (n - 1) / (markerEvery + 1)
+	n := contentOctets(min(body, maxBody(0)))
 	total := 8*len(heard.Body) + preambleBits
 	ratio := float64(max(0, heard.Violations)) / float64(total)
 	p := ratio / 2 // of two unlike halves that became alike, one was right

@@ -46,10 +46,7 @@ func ledMost(rate int) int {
 	return ledMaxBody
 }
 
-func ledCapacity(rate int) int {
-	n := ledMost(rate)
-	return n - (n-1)/(markerEvery+1)
-}
+func ledCapacity(rate int) int { return contentOctets(ledMost(rate)) }
 
 var oneLED = &form{
 	profile: "led1", schemes: ledSchemes[:], capacity: ledCapacity, pause: ledPauseMicros,

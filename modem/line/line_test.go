@@ -147,6 +147,16 @@ func TestBurstsComeWhole(t *testing.T) {
 	}
 }
 
+// TestMarkersFit: the content that a body of a length is said to hold fits it with its
+// markers, and no more does.
+func TestMarkersFit(t *testing.T) {
+	for n := 1; n <= maxBody(0); n++ {
+		if c := contentOctets(n); bodyOctets(c) > n || bodyOctets(c+1) <= n {
+			t.Errorf("%d octets of content in a body of %d: with markers they are %d, one more %d", c, n, bodyOctets(c), bodyOctets(c+1))
+		}
+	}
+}
+
 func TestWhatCannotBeSent(t *testing.T) {
 	octets := func(lengths ...int) (frames [][]byte) {
 		for _, n := range lengths {

@@ -41,10 +41,11 @@ func maxBody(rate int) int {
 }
 
 // capacity is the most octets of content that fit a body with its markers.
-func capacity(rate int) int {
-	n := maxBody(rate)
-	return n - (n-1)/(markerEvery+1)
-}
+func capacity(rate int) int { return contentOctets(maxBody(rate)) }
+
+// contentOctets is the most content that fits a body of n octets: none ends with a
+// marker.
+func contentOctets(n int) int { return n - n/(markerEvery+1) }
 
 // bodyOctets is the length of the body that carries n octets of content.
 func bodyOctets(n int) int { return n + (n-1)/markerEvery }
