@@ -655,6 +655,22 @@ func TestHold(t *testing.T) {
 		t.Errorf("%d packets after discovery", len(b.got))
 	}
 
+	// So do those for one of several, of which some are known, but none for hosts that
+	// cannot be on the link.
+	c := m.add("gamma", nil)
+	m.run(30*time.Second, func() bool { return len(a.engine.peers) == 2 && a.engine.peers[0].name != "" && a.engine.peers[1].name != "" })
+	m.send(a, udp(a.addr, netip.AddrFrom4([4]byte{10, 0, 0, 4}), 1, 0, 100))
+	before := a.engine.Stats().Packets.Dropped.Unroutable
+	m.send(a, udp(a.addr, netip.AddrFrom4([4]byte{203, 0, 113, 1}), 1, 0, 100))
+	if got := a.engine.Stats().Packets.Dropped.Unroutable; got != before+1 {
+		t.Errorf("%d dropped, want the one for a host that is not on the link", got-before)
+	}
+	m.run(10*time.Second, nil)
+	d := m.add("delta", nil)
+	if !m.run(waitUnknown, func() bool { return len(d.got) == 1 }) || len(c.got) != 0 {
+		t.Errorf("a station that came late got %d packets, another one %d", len(d.got), len(c.got))
+	}
+
 	m = newMedium(t, testSeed)
 	a = m.add("alpha", nil)
 	m.send(a, udp(a.addr, to, 1, 0, 100))

@@ -469,7 +469,8 @@ func (e *Engine) wayTo(dst netip.Addr) (p *peer, hold bool) {
 	case 1:
 		return p, false
 	}
-	return nil, false
+	// Of several it may be one whose beacon was not read yet, or another one.
+	return nil, slices.ContainsFunc(e.cfg.Prefixes, func(x netip.Prefix) bool { return x.Contains(dst) })
 }
 
 // inTurn yields the peers in a fixed order that begins behind the one served last.
