@@ -61,10 +61,9 @@ func TestLightFigures(t *testing.T) {
 			name = fmt.Sprintf("rates %#x", rates)
 		}
 		t.Run(name+"/clean", func(t *testing.T) {
-			onBeam(t, beams, rates, func(_ context.Context, b *beam) {
+			onBeam(t, beams, rates, func(ctx context.Context, b *beam) {
 				clean = b.goodput(5*time.Second, 20*time.Second)
-				b.hosts[0].send(0, 0)
-				time.Sleep(drained)
+				b.drain(ctx)
 				median, lost := b.pings(30)
 				t.Logf("UDP one way %.1f kb/s; ping of 84 octets %v, %d of 30 lost", clean/1e3, median, lost)
 			})
@@ -82,8 +81,7 @@ func TestLightFigures(t *testing.T) {
 						group.Go(func() { s.spoil(ctx, b) })
 					}
 					got := b.goodput(6*time.Second, 20*time.Second)
-					b.hosts[0].send(0, 0)
-					time.Sleep(drained)
+					b.drain(ctx)
 					median, lost := b.pings(60)
 					t.Logf("%.1f kb/s, %.2f of clean; ping %v, %d of 60 lost", got/1e3, got/clean, median, lost)
 					stop()
