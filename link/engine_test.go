@@ -658,7 +658,9 @@ func TestHold(t *testing.T) {
 	// So do those for one of several, of which some are known, but none for hosts that
 	// cannot be on the link.
 	c := m.add("gamma", nil)
-	m.run(30*time.Second, func() bool { return len(a.engine.peers) == 2 && a.engine.peers[0].name != "" && a.engine.peers[1].name != "" })
+	m.run(30*time.Second, func() bool {
+		return len(a.engine.peers) == 2 && a.engine.peers[0].name != "" && a.engine.peers[1].name != ""
+	})
 	m.send(a, udp(a.addr, netip.AddrFrom4([4]byte{10, 0, 0, 4}), 1, 0, 100))
 	before := a.engine.Stats().Packets.Dropped.Unroutable
 	m.send(a, udp(a.addr, netip.AddrFrom4([4]byte{203, 0, 113, 1}), 1, 0, 100))
