@@ -24,7 +24,6 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sync/errgroup"
-	"golang.org/x/sys/unix"
 	"golang.org/x/term"
 )
 
@@ -638,11 +637,7 @@ func (d *demo) transfer(ctx context.Context) error {
 	defer cancel()
 	watch := time.AfterFunc(patience, cancel)
 	defer watch.Stop()
-	var listener net.Listener
-	err := inNetworkOf(to.process.pid(), func() (err error) {
-		listener, err = new(net.ListenConfig).Listen(ctx, "tcp4", net.JoinHostPort(to.v4, "7300"))
-		return err
-	})
+	listener, err := listenTCP(to.process.pid(), net.JoinHostPort(to.v4, "7300"))
 	if err != nil {
 		return err
 	}
@@ -667,11 +662,7 @@ func (d *demo) transfer(ctx context.Context) error {
 		return err
 	})
 	group.Go(func() error {
-		var conn net.Conn
-		err := inNetworkOf(from.process.pid(), func() (err error) {
-			conn, err = (&net.Dialer{Control: withCUBIC}).DialContext(ctx, "tcp4", listener.Addr().String())
-			return err
-		})
+		conn, err := dialTCP(ctx, from.process.pid(), listener.Addr().String())
 		if err != nil {
 			listener.Close()
 			return err
@@ -705,18 +696,6 @@ type pulse func()
 func (f pulse) Write(p []byte) (int, error) {
 	f()
 	return len(p), nil
-}
-
-// withCUBIC lets a connection that is about to be made have Linux's usual congestion
-// control, or Reno's, which every kernel has, so that the figures do not depend on
-// what a host has set: BBR, for one, takes a link that speaks in turns for a
-// slower one.
-func withCUBIC(_, _ string, c syscall.RawConn) error {
-	return c.Control(func(fd uintptr) {
-		if unix.SetsockoptString(int(fd), unix.IPPROTO_TCP, unix.TCP_CONGESTION, "cubic") != nil {
-			_ = unix.SetsockoptString(int(fd), unix.IPPROTO_TCP, unix.TCP_CONGESTION, "reno") // at worst, it is the host's own
-		}
-	})
 }
 
 // transferBar shows progress on a terminal and is silent elsewhere.

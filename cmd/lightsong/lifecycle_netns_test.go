@@ -97,11 +97,7 @@ type streamed struct {
 // outlives its daemon.
 func streamOver(t *testing.T, from, to int, address string) *streamed {
 	t.Helper()
-	var listener net.Listener
-	err := inNetworkOf(to, func() (err error) {
-		listener, err = net.Listen("tcp4", net.JoinHostPort(address, "7302"))
-		return err
-	})
+	listener, err := listenTCP(to, net.JoinHostPort(address, "7302"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -117,13 +113,9 @@ func streamOver(t *testing.T, from, to int, address string) *streamed {
 		_, err = io.Copy(conn, conn)
 		s.done <- err
 	}()
-	err = inNetworkOf(from, func() (err error) {
-		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
-		defer cancel()
-		s.conn, err = new(net.Dialer).DialContext(ctx, "tcp4", listener.Addr().String())
-		return err
-	})
-	if err != nil {
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	if s.conn, err = dialTCP(ctx, from, listener.Addr().String()); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { s.conn.Close(); <-s.done; <-s.done })

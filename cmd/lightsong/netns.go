@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"runtime"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
 )
 
 // inUserNamespace tells a child that it was started by reexecAsRoot.
@@ -70,4 +72,38 @@ func inNetworkOf(pid int, f func() error) error {
 		}()
 	}()
 	return <-done
+}
+
+// listenTCP listens on an IPv4 address in the network namespace of a process.
+func listenTCP(pid int, address string) (l net.Listener, err error) {
+	err = inNetworkOf(pid, func() (err error) {
+		l, err = net.Listen("tcp4", address)
+		return err
+	})
+	return l, err
+}
+
+// dialTCP connects to one from the network namespace of a process, with Linux's usual
+// congestion control.
+func dialTCP(ctx context.Context, pid int, address string) (conn *net.TCPConn, err error) {
+	err = inNetworkOf(pid, func() error {
+		c, err := (&net.Dialer{Control: withCUBIC}).DialContext(ctx, "tcp4", address)
+		if err == nil {
+			conn = c.(*net.TCPConn)
+		}
+		return err
+	})
+	return conn, err
+}
+
+// withCUBIC lets a connection that is about to be made have Linux's usual congestion
+// control, or Reno's, which every kernel has, so that the figures do not depend on
+// what a host has set: BBR, for one, takes a link that speaks in turns for a
+// slower one.
+func withCUBIC(_, _ string, c syscall.RawConn) error {
+	return c.Control(func(fd uintptr) {
+		if unix.SetsockoptString(int(fd), unix.IPPROTO_TCP, unix.TCP_CONGESTION, "cubic") != nil {
+			_ = unix.SetsockoptString(int(fd), unix.IPPROTO_TCP, unix.TCP_CONGESTION, "reno") // at worst, it is the host's own
+		}
+	})
 }

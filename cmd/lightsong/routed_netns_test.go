@@ -247,11 +247,8 @@ func (i *internet) services(t *testing.T) {
 
 // translates: whoever n speaks to sees a's address.
 func (i *internet) translates(t *testing.T) {
-	var listener net.Listener
-	if err := inNetworkOf(i.hosts[sName].pid(), func() (err error) {
-		listener, err = net.Listen("tcp4", serverAddress+":7303")
-		return err
-	}); err != nil {
+	listener, err := listenTCP(i.hosts[sName].pid(), serverAddress+":7303")
+	if err != nil {
 		t.Fatal(err)
 	}
 	defer listener.Close()
@@ -265,17 +262,13 @@ func (i *internet) translates(t *testing.T) {
 		defer conn.Close()
 		seen <- conn.RemoteAddr().(*net.TCPAddr).IP.String()
 	}()
-	if err := inNetworkOf(i.hosts[nName].pid(), func() error {
-		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-		defer cancel()
-		conn, err := new(net.Dialer).DialContext(ctx, "tcp4", serverAddress+":7303")
-		if err != nil {
-			return err
-		}
-		return conn.Close()
-	}); err != nil {
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	conn, err := dialTCP(ctx, i.hosts[nName].pid(), serverAddress+":7303")
+	if err != nil {
 		t.Fatal(err)
 	}
+	conn.Close()
 	if got := <-seen; got != "10.73.0.1" {
 		t.Errorf("the server saw %s", got)
 	}

@@ -18,12 +18,10 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
-	"strings"
 	"testing"
 	"time"
 
 	"golang.org/x/sync/errgroup"
-	"golang.org/x/sys/unix"
 
 	"lightsong/modem/line"
 	"lightsong/phy/audio"
@@ -107,11 +105,7 @@ func uploads(t *testing.T, d *demo, octets int) (u upload) {
 	defer cancel()
 	file := make([]byte, octets)
 	rand.NewChaCha8([32]byte{7}).Read(file)
-	var listener net.Listener
-	err := inNetworkOf(to.process.pid(), func() (err error) {
-		listener, err = net.Listen("tcp4", net.JoinHostPort(to.v4, "7300"))
-		return err
-	})
+	listener, err := listenTCP(to.process.pid(), net.JoinHostPort(to.v4, "7300"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -132,35 +126,24 @@ func uploads(t *testing.T, d *demo, octets int) (u upload) {
 		return err
 	})
 	group.Go(func() error {
-		var conn net.Conn
-		err := inNetworkOf(from.process.pid(), func() (err error) {
-			conn, err = (&net.Dialer{Control: withCUBIC}).DialContext(ctx, "tcp4", listener.Addr().String())
-			return err
-		})
+		conn, err := dialTCP(ctx, from.process.pid(), listener.Addr().String())
 		if err != nil {
 			listener.Close()
 			return err
 		}
 		defer conn.Close()
 		defer context.AfterFunc(ctx, func() { conn.Close() })()
-		tcp := conn.(*net.TCPConn)
 		if _, err := conn.Write(file); err != nil {
 			return err
 		}
-		if err := tcp.CloseWrite(); err != nil {
+		if err := conn.CloseWrite(); err != nil {
 			return err
 		}
 		if _, err := conn.Read(make([]byte, 1)); !errors.Is(err, io.EOF) { // then all is acknowledged
 			return err
 		}
-		raw, err := tcp.SyscallConn()
-		if err != nil {
-			return err
-		}
-		var info *unix.TCPInfo
-		var infoErr error
-		err = raw.Control(func(fd uintptr) { info, infoErr = unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO) })
-		if err = errors.Join(err, infoErr); err == nil {
+		info, err := tcpInfo(conn)
+		if err == nil {
 			u.kernel = int(info.Total_retrans)
 		}
 		return err
@@ -201,38 +184,22 @@ func TestSlowShare(t *testing.T) {
 			from, to := d.sides[0], d.sides[1]
 			const octets, pings = 16000, 20
 			alone := uploads(t, d, octets)
-			out := new(bytes.Buffer)
+			var rtts []float64 // ms
 			var group errgroup.Group
-			group.Go(func() error {
-				return inNetworkOf(from.process.pid(), func() error {
-					cmd := exec.CommandContext(t.Context(), "ping", "-n", "-c", strconv.Itoa(pings), "-i", "3", "-W", "20", to.v4)
-					cmd.Env = append(os.Environ(), "LC_ALL=C")
-					cmd.Stdout = out
-					err := cmd.Run()
-					if exit := new(exec.ExitError); errors.As(err, &exit) && exit.ExitCode() == 1 {
-						return nil
-					}
-					return err
-				})
+			group.Go(func() (err error) {
+				rtts, err = pingsFrom(t.Context(), from.process.pid(), to.v4, pings, 3*time.Second)
+				return err
 			})
 			beside := uploads(t, d, octets)
 			if err := group.Wait(); err != nil {
 				t.Fatal(err)
 			}
-			var rtts []float64
-			for s := range strings.Lines(out.String()) {
-				if m := pingReply.FindStringSubmatch(s); m != nil {
-					v, _ := strconv.ParseFloat(m[2], 64)
-					rtts = append(rtts, v/1000)
-				}
-			}
-			slices.Sort(rtts)
 			if len(rtts) < pings {
 				t.Fatalf("%d of %d pings came back", len(rtts), pings)
 			}
 			share := func(u upload) float64 { return 8 * octets / u.took.Seconds() / l.bps * 100 }
 			t.Logf("%.0f b/s: TCP %.0f %% of it, beside a ping every 3 s %.0f %%; %d of %d pings, median %.1f s, p95 %.1f s; the kernel repeated %d and %d segments, %d and %d were sent again",
-				l.bps, share(alone), share(beside), len(rtts), pings, rtts[pings/2], rtts[pings*95/100], alone.kernel, beside.kernel, alone.carried, beside.carried)
+				l.bps, share(alone), share(beside), len(rtts), pings, rtts[pings/2]/1000, rtts[pings*95/100]/1000, alone.kernel, beside.kernel, alone.carried, beside.carried)
 		})
 	}
 }
@@ -318,11 +285,8 @@ func TestSlowServices(t *testing.T) {
 			serve("/usr/sbin/mosquitto", "-c", file("mosquitto.conf", fmt.Sprintf("listener 1883 %s\nallow_anonymous true\n", b.v4), 0o644))
 			page := make([]byte, 10000)
 			rand.NewChaCha8([32]byte{9}).Read(page)
-			var listener net.Listener
-			must(inNetworkOf(b.process.pid(), func() (err error) {
-				listener, err = net.Listen("tcp4", net.JoinHostPort(b.v4, "80"))
-				return err
-			}))
+			listener, err := listenTCP(b.process.pid(), net.JoinHostPort(b.v4, "80"))
+			must(err)
 			server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 				w.Header().Set("Content-Length", strconv.Itoa(len(page)))
 				w.Write(page)

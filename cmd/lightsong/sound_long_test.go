@@ -200,11 +200,7 @@ func pings(t *testing.T, d *demo, count int) float64 {
 func stream(t *testing.T, d *demo, length time.Duration, during func()) (octets int64, took, stall time.Duration) {
 	t.Helper()
 	from, to := d.sides[0], d.sides[1]
-	var l net.Listener
-	err := inNetworkOf(to.process.pid(), func() (err error) {
-		l, err = net.Listen("tcp4", to.v4+":0")
-		return err
-	})
+	l, err := listenTCP(to.process.pid(), to.v4+":0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -242,20 +238,16 @@ func stream(t *testing.T, d *demo, length time.Duration, during func()) (octets 
 		}
 	})
 	group.Go(func() error {
-		var conn net.Conn
-		err := inNetworkOf(from.process.pid(), func() (err error) {
-			conn, err = new(net.Dialer).DialContext(t.Context(), "tcp4", l.Addr().String())
-			if err == nil {
-				// What waits in the kernel counts as sent: let it be little.
-				err = conn.(*net.TCPConn).SetWriteBuffer(16 << 10)
-			}
-			return err
-		})
+		conn, err := dialTCP(t.Context(), from.process.pid(), l.Addr().String())
 		if err != nil {
 			l.Close()
 			return err
 		}
 		defer conn.Close()
+		// What waits in the kernel counts as sent: let it be little.
+		if err := conn.SetWriteBuffer(16 << 10); err != nil {
+			return err
+		}
 		random := rand.NewChaCha8(seed)
 		block := make([]byte, 1000)
 		for time.Since(began) < length {

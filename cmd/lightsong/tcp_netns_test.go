@@ -255,22 +255,26 @@ type flow struct {
 	stop   func()
 }
 
+// tcpInfo is what the kernel says of a connection.
+func tcpInfo(conn *net.TCPConn) (info *unix.TCPInfo, err error) {
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	var infoErr error
+	err = raw.Control(func(fd uintptr) { info, infoErr = unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO) })
+	return info, errors.Join(err, infoErr)
+}
+
 // kernel is what the sending kernel says of the connection.
 func (f *flow) kernel() string {
 	conn := f.conn.Load()
 	if conn == nil {
 		return "not connected"
 	}
-	raw, err := conn.SyscallConn()
+	info, err := tcpInfo(conn)
 	if err != nil {
 		return err.Error()
-	}
-	var info *unix.TCPInfo
-	var infoErr error
-	if err := raw.Control(func(fd uintptr) {
-		info, infoErr = unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO)
-	}); err != nil || infoErr != nil {
-		return fmt.Sprint(errors.Join(err, infoErr))
 	}
 	return fmt.Sprintf("window %d segments, round trip %d ms, %d segments again, window there %d octets", info.Snd_cwnd, info.Rtt/1000, info.Total_retrans, info.Snd_wnd)
 }
@@ -305,11 +309,7 @@ func (r *pairRig) saturate(t *testing.T, from, to int, ecn bool) *flow {
 			t.Fatalf("ECN %v: %v", ecn, err)
 		}
 	}
-	var listener net.Listener
-	err := inNetworkOf(r.holders[to].pid(), func() (err error) {
-		listener, err = net.Listen("tcp4", net.JoinHostPort(r.sides[to].v4, "0"))
-		return err
-	})
+	listener, err := listenTCP(r.holders[to].pid(), net.JoinHostPort(r.sides[to].v4, "0"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -334,18 +334,14 @@ func (r *pairRig) saturate(t *testing.T, from, to int, ecn bool) *flow {
 		}
 	})
 	group.Go(func() error {
-		var conn net.Conn
-		err := inNetworkOf(r.holders[from].pid(), func() (err error) {
-			conn, err = (&net.Dialer{Control: withCUBIC}).DialContext(ctx, "tcp4", listener.Addr().String())
-			return err
-		})
+		conn, err := dialTCP(ctx, r.holders[from].pid(), listener.Addr().String())
 		if err != nil {
 			return err
 		}
 		defer conn.Close()
-		f.conn.Store(conn.(*net.TCPConn))
+		f.conn.Store(conn)
 		// What is under way when it stops would fill the link for seconds more.
-		defer context.AfterFunc(ctx, func() { conn.(*net.TCPConn).SetLinger(0); conn.Close() })()
+		defer context.AfterFunc(ctx, func() { conn.SetLinger(0); conn.Close() })()
 		random := rand.NewChaCha8([32]byte{byte(from)}) // nothing to compress
 		for buf := make([]byte, 4096); ; {
 			random.Read(buf)
@@ -368,12 +364,26 @@ func (r *pairRig) saturate(t *testing.T, from, to int, ecn bool) *flow {
 // pings sends pings of 84 octets from the first host to the second, one each
 // interval, and returns in milliseconds of the medium what those took that came back,
 // the shortest first.
-func (r *pairRig) pings(t *testing.T, n int, interval time.Duration) (rtts []float64) {
+func (r *pairRig) pings(t *testing.T, n int, interval time.Duration) []float64 {
 	t.Helper()
 	scale := r.timeScale()
+	rtts, err := pingsFrom(t.Context(), r.holders[0].pid(), r.sides[1].v4, n, interval)
+	if err != nil {
+		t.Fatal(err)
+	}
+	by := scale()
+	for i := range rtts {
+		rtts[i] *= by
+	}
+	return rtts
+}
+
+// pingsFrom sends pings of 84 octets from the host of a process, one each interval, and
+// returns in milliseconds what those took that came back, the shortest first.
+func pingsFrom(ctx context.Context, pid int, address string, n int, interval time.Duration) (rtts []float64, err error) {
 	out := new(bytes.Buffer)
-	err := inNetworkOf(r.holders[0].pid(), func() error {
-		cmd := exec.CommandContext(t.Context(), "ping", "-n", "-c", strconv.Itoa(n), "-i", fmt.Sprint(interval.Seconds()), "-W", "20", r.sides[1].v4)
+	err = inNetworkOf(pid, func() error {
+		cmd := exec.CommandContext(ctx, "ping", "-n", "-c", strconv.Itoa(n), "-i", fmt.Sprint(interval.Seconds()), "-W", "20", address)
 		cmd.Env = append(os.Environ(), "LC_ALL=C")
 		cmd.Stdout = out
 		err := cmd.Run()
@@ -383,19 +393,19 @@ func (r *pairRig) pings(t *testing.T, n int, interval time.Duration) (rtts []flo
 		return err
 	})
 	if err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
 	for line := range strings.Lines(out.String()) {
 		if m := pingReply.FindStringSubmatch(line); m != nil {
 			v, err := strconv.ParseFloat(m[2], 64)
 			if err != nil {
-				t.Fatalf("%q: %v", line, err)
+				return nil, fmt.Errorf("%q: %w", line, err)
 			}
-			rtts = append(rtts, v*scale())
+			rtts = append(rtts, v)
 		}
 	}
 	slices.Sort(rtts)
-	return rtts
+	return rtts, nil
 }
 
 // spread of times in ms, the shortest first.
