@@ -637,7 +637,7 @@ func (d *demo) transfer(ctx context.Context) error {
 	defer cancel()
 	watch := time.AfterFunc(patience, cancel)
 	defer watch.Stop()
-	listener, err := listenTCP(to.process.pid(), net.JoinHostPort(to.v4, "7300"))
+	listener, err := listenTCP(ctx, to.process.pid(), net.JoinHostPort(to.v4, "7300"))
 	if err != nil {
 		return err
 	}

@@ -97,7 +97,7 @@ type streamed struct {
 // outlives its daemon.
 func streamOver(t *testing.T, from, to int, address string) *streamed {
 	t.Helper()
-	listener, err := listenTCP(to, net.JoinHostPort(address, "7302"))
+	listener, err := listenTCP(t.Context(), to, net.JoinHostPort(address, "7302"))
 	if err != nil {
 		t.Fatal(err)
 	}

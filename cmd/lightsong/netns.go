@@ -75,9 +75,9 @@ func inNetworkOf(pid int, f func() error) error {
 }
 
 // listenTCP listens on an IPv4 address in the network namespace of a process.
-func listenTCP(pid int, address string) (l net.Listener, err error) {
+func listenTCP(ctx context.Context, pid int, address string) (l net.Listener, err error) {
 	err = inNetworkOf(pid, func() (err error) {
-		l, err = net.Listen("tcp4", address)
+		l, err = (&net.ListenConfig{}).Listen(ctx, "tcp4", address)
 		return err
 	})
 	return l, err

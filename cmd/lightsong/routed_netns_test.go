@@ -247,7 +247,7 @@ func (i *internet) services(t *testing.T) {
 
 // translates: whoever n speaks to sees a's address.
 func (i *internet) translates(t *testing.T) {
-	listener, err := listenTCP(i.hosts[sName].pid(), serverAddress+":7303")
+	listener, err := listenTCP(t.Context(), i.hosts[sName].pid(), serverAddress+":7303")
 	if err != nil {
 		t.Fatal(err)
 	}

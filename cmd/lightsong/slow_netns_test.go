@@ -105,7 +105,7 @@ func uploads(t *testing.T, d *demo, octets int) (u upload) {
 	defer cancel()
 	file := make([]byte, octets)
 	rand.NewChaCha8([32]byte{7}).Read(file)
-	listener, err := listenTCP(to.process.pid(), net.JoinHostPort(to.v4, "7300"))
+	listener, err := listenTCP(t.Context(), to.process.pid(), net.JoinHostPort(to.v4, "7300"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -285,7 +285,7 @@ func TestSlowServices(t *testing.T) {
 			serve("/usr/sbin/mosquitto", "-c", file("mosquitto.conf", fmt.Sprintf("listener 1883 %s\nallow_anonymous true\n", b.v4), 0o644))
 			page := make([]byte, 10000)
 			rand.NewChaCha8([32]byte{9}).Read(page)
-			listener, err := listenTCP(b.process.pid(), net.JoinHostPort(b.v4, "80"))
+			listener, err := listenTCP(t.Context(), b.process.pid(), net.JoinHostPort(b.v4, "80"))
 			must(err)
 			server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 				w.Header().Set("Content-Length", strconv.Itoa(len(page)))

@@ -200,7 +200,7 @@ func pings(t *testing.T, d *demo, count int) float64 {
 func stream(t *testing.T, d *demo, length time.Duration, during func()) (octets int64, took, stall time.Duration) {
 	t.Helper()
 	from, to := d.sides[0], d.sides[1]
-	l, err := listenTCP(to.process.pid(), to.v4+":0")
+	l, err := listenTCP(t.Context(), to.process.pid(), to.v4+":0")
 	if err != nil {
 		t.Fatal(err)
 	}

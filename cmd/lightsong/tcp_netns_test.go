@@ -309,7 +309,7 @@ func (r *pairRig) saturate(t *testing.T, from, to int, ecn bool) *flow {
 			t.Fatalf("ECN %v: %v", ecn, err)
 		}
 	}
-	listener, err := listenTCP(r.holders[to].pid(), net.JoinHostPort(r.sides[to].v4, "0"))
+	listener, err := listenTCP(t.Context(), r.holders[to].pid(), net.JoinHostPort(r.sides[to].v4, "0"))
 	if err != nil {
 		t.Fatal(err)
 	}
