@@ -84,6 +84,7 @@ type peer struct {
 	polled   bool               // its last burst only asked: it may not have read what we sent before
 
 	fading      time.Duration // what the echoes of its bursts need to be less than an answer
+	spread      float64       // s, the delay spread of its last block
 	rtt, rttVar time.Duration
 	gaps        shortest  // half duplex: from a burst's end to its answer's begin
 	stats       PeerStats // the counters only
@@ -275,6 +276,9 @@ func (e *Engine) identify(now time.Time, c *control) *peer {
 func (e *Engine) signOfLife(now time.Time, p *peer, ev *phy.Event) {
 	p.heard, p.unheard = now, 0
 	if spread := ev.Quality.DelaySpread; spread > 0 {
+		if e.formOf(ev) == phy.Block { // measures it to a factor of two: what one alone sees is not believed
+			spread, p.spread = min(spread, p.spread), spread
+		}
 		// Noise hides the end of the echoes: those who see most of them are right.
 		p.fading = max(time.Duration(min(fadings*max(0, spread-usualSpread), maxFading.Seconds())*float64(time.Second)), p.fading*15/16)
 	}
