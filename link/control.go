@@ -13,7 +13,8 @@ import (
 const (
 	wireVersion = 1
 
-	headOctets   = 13 // of every control block
+	headOctets   = 13 // of every control block but short ones
+	shortOctets  = 6  // of those: what all of them have
 	nextOctets   = 2  // the next speaker, if there is one
 	reportOctets = 7  // of the report behind it, without its entries
 	formOctets   = 3  // of the wishes for forms in it, where bursts have forms
@@ -37,9 +38,24 @@ const (
 	flooded              // to all stations: broadcast and multicast packets
 	beaconed             // to all stations: a beacon
 
+	shortly = 3 // on the wire, in a kind's place: unicast, in a short block
+
 	kindMask = 0x03
 	moreBit  = 0x04 // the source has more to send
 	nextBit  = 0x08 // the next speaker is named
+	navBit   = 0x08 // of a short block: how long the medium stays reserved follows
+)
+
+// Flags of a short block.
+const (
+	shortWanted = 1 << iota // as flagWanted, flagAnswer, flagHurry
+	shortAnswer
+	shortHurry
+	shortBase // base follows
+	shortWish // MCS, SNR and loss follow
+	shortOne  // one data frame
+	shortAll  // the only entry: all data frames of the newest burst arrived
+	shortList // data frames, entries' number and entries follow: it is neither of these
 )
 
 // Flags of a control block.
@@ -72,6 +88,10 @@ type control struct {
 	data  uint8  // frames; the others of the burst are parity
 	nav   uint8  // navUnits for which the medium stays reserved after the burst
 	base  uint16 // oldest packet of src that is still alive
+	short bool   // src and dst are told by tag, and what dst knows is left out
+	tag   uint16 // with short
+	based bool   // base is there: with short only if there is news
+	wish  bool   // and so are want, snr and loss
 	more  bool   // src has more to send, to whomever
 	next  uint16 // address of the station that speaks next, anyone, or 0: none is named
 
@@ -103,10 +123,31 @@ func (h *heardBurst) has(i int) bool {
 	return h.n == 0 || i/8 < int(h.n) && h.ok[i/8]&(0x80>>(i%8)) != 0
 }
 
+// tagOf stands for source and destination of a short block and the epochs of both, as
+// they know them: it fits nobody else's, nor those of their former lives, more often
+// than an epoch is drawn twice.
+func tagOf(src, dst, epoch, peerEpoch uint16) uint16 {
+	p := make([]byte, 0, 8)
+	for _, v := range [...]uint16{src, dst, epoch, peerEpoch} {
+		p = binary.BigEndian.AppendUint16(p, v)
+	}
+	h := fnv(fnvBasis, p)
+	return uint16(h ^ h>>16)
+}
+
+// listed tells whether a short block needs a list of entries.
+func (c *control) listed() bool {
+	n := len(c.heard)
+	return c.data > 1 || n > 1 || n == 1 && (c.heard[0].id != c.newest || c.heard[0].n != 0)
+}
+
 // appendTo appends the block. Entries of the report that would exceed limit
 // octets are left out, the oldest first: heard is in order, newest first.
 func (c *control) appendTo(dst []byte, limit int) []byte {
 	start := len(dst)
+	if c.short {
+		return c.appendShort(dst, limit)
+	}
 	first := byte(wireVersion<<4) | byte(c.kind)
 	if c.more {
 		first |= moreBit
@@ -133,9 +174,14 @@ func (c *control) appendTo(dst []byte, limit int) []byte {
 		dst[count] = hasForms
 		dst = append(dst, c.forms[1:]...)
 	}
+	return c.appendHeard(dst, count, limit-len(dst)+start)
+}
+
+// appendHeard appends entries, so many octets at most, and counts them at an index of dst.
+func (c *control) appendHeard(dst []byte, count, room int) []byte {
 	for i := range c.heard {
 		h := &c.heard[i]
-		if len(dst)-start+2+int(h.n) > limit {
+		if room -= 2 + int(h.n); room < 0 {
 			break
 		}
 		dst = append(append(dst, h.id, h.n), h.ok[:h.n]...)
@@ -144,8 +190,114 @@ func (c *control) appendTo(dst []byte, limit int) []byte {
 	return dst
 }
 
+// appendShort appends the block of one that knows what it means.
+func (c *control) appendShort(dst []byte, limit int) []byte {
+	start := len(dst)
+	first := byte(wireVersion<<4 | shortly)
+	if c.more {
+		first |= moreBit
+	}
+	if c.nav > 0 {
+		first |= navBit
+	}
+	flags := byte(0)
+	for _, f := range [...]struct {
+		set  bool
+		flag byte
+	}{
+		{c.flags&flagWanted != 0, shortWanted}, {c.flags&flagAnswer != 0, shortAnswer}, {c.flags&flagHurry != 0, shortHurry},
+		{c.based, shortBase}, {c.wish, shortWish},
+		{c.listed(), shortList}, {!c.listed() && c.data == 1, shortOne}, {!c.listed() && len(c.heard) == 1, shortAll},
+	} {
+		if f.set {
+			flags |= f.flag
+		}
+	}
+	dst = binary.BigEndian.AppendUint16(append(dst, first), c.tag)
+	dst = append(dst, c.id, flags, c.newest)
+	if c.nav > 0 {
+		dst = append(dst, c.nav)
+	}
+	if c.based {
+		dst = binary.BigEndian.AppendUint16(dst, c.base)
+	}
+	if c.wish {
+		dst = append(dst, c.want, byte(c.snr), c.loss)
+	}
+	if flags&shortList == 0 {
+		return dst
+	}
+	dst = append(dst, c.data, 0)
+	return c.appendHeard(dst, len(dst)-1, limit-len(dst)+start)
+}
+
+// parseShort reads a short block; who sent it to whom is left open.
+func (c *control) parseShort(p []byte) bool {
+	if len(p) < shortOctets {
+		return false
+	}
+	nav, flags := p[0]&navBit != 0, p[4]
+	*c = control{
+		kind: unicast, short: true, more: p[0]&moreBit != 0, tag: binary.BigEndian.Uint16(p[1:]), id: p[3], newest: p[5],
+		flags: flagReport | flagHeard, based: flags&shortBase != 0, wish: flags&shortWish != 0, heard: c.heard[:0],
+	}
+	for _, f := range [...]struct{ short, flag uint8 }{{shortWanted, flagWanted}, {shortAnswer, flagAnswer}, {shortHurry, flagHurry}} {
+		if flags&f.short != 0 {
+			c.flags |= f.flag
+		}
+	}
+	p = p[shortOctets:]
+	take := func(n int) (q []byte) {
+		if len(p) < n {
+			p = nil
+			return nil
+		}
+		q, p = p[:n], p[n:]
+		return q
+	}
+	if nav {
+		q := take(1)
+		if q == nil || q[0] == 0 {
+			return false
+		}
+		c.nav = q[0]
+	}
+	if c.based {
+		q := take(2)
+		if q == nil {
+			return false
+		}
+		c.base = binary.BigEndian.Uint16(q)
+	}
+	if c.wish {
+		q := take(3)
+		if q == nil {
+			return false
+		}
+		c.want, c.snr, c.loss = q[0], int8(q[1]), q[2]
+	}
+	if flags&shortList == 0 {
+		if flags&shortOne != 0 {
+			c.data = 1
+		}
+		if flags&shortAll != 0 {
+			c.heard = append(c.heard, heardBurst{id: c.newest})
+		}
+		return len(p) == 0
+	}
+	q := take(2)
+	if q == nil || q[0] > maxData || flags&(shortOne|shortAll) != 0 {
+		return false
+	}
+	c.data = q[0]
+	return c.parseHeard(p, int(q[1])) && c.listed()
+}
+
 // parse reads a block. It returns false for what no station sends.
 func (c *control) parse(p []byte) bool {
+	if len(p) > 0 && p[0]&^(moreBit|navBit) == wireVersion<<4|shortly {
+		return c.parseShort(p)
+	}
 	if len(p) < headOctets || p[0]>>4 != wireVersion {
 		return false
 	}
@@ -161,6 +313,7 @@ func (c *control) parse(p []byte) bool {
 		base:  binary.BigEndian.Uint16(p[11:]),
 		more:  p[0]&moreBit != 0,
 		heard: c.heard[:0],
+		based: true,
 	}
 	if c.kind > beaconed || c.data > maxData || c.src == 0 || c.src == broadcast || c.dst == 0 ||
 		(c.dst == broadcast) != (c.kind != unicast) || c.more && c.kind != unicast {
@@ -195,6 +348,12 @@ func (c *control) parse(p []byte) bool {
 		copy(c.forms[1:], p[:formOctets])
 		p = p[formOctets:]
 	}
+	c.wish = true
+	return c.parseHeard(p, count)
+}
+
+// parseHeard reads the entries that end a block.
+func (c *control) parseHeard(p []byte, count int) bool {
 	if count > historySize || count > 0 && c.flags&flagHeard == 0 {
 		return false
 	}

@@ -79,6 +79,7 @@ type Engine struct {
 	block    []byte
 	store    []byte
 	tail     tail
+	base     uint16 // that the receiver of what is being made has, or one before it
 	frames   [][]byte
 	probe    phy.Burst
 	zeros    []byte

@@ -123,7 +123,12 @@ func TestModes(t *testing.T) {
 					failed += modelAirtime(m.table)(burst)
 				}
 			}
-			a.observe, b.observe = observe, observe
+			var modes []uint8 // of a's bursts with data; a few are trials of faster ones
+			a.observe, b.observe = func(now time.Time, burst *phy.Burst) {
+				if observe(now, burst); len(burst.Frames) > 0 {
+					modes = append(modes, uint8(burst.MCS))
+				}
+			}, observe
 			start := m.now
 			for i := range 60 {
 				m.send(a, ipv4(protoTCP, a.addr, b.addr, 1, i, 500))
@@ -133,9 +138,9 @@ func TestModes(t *testing.T) {
 			if len(b.got) != 60 {
 				t.Errorf("%s: header %v: %d of 60 packets: %s", c.name, header, len(b.got), summary(a))
 			}
-			p := a.engine.Stats().Peers[0]
-			if p.MCSOut < c.want || p.MCSOut > c.want+1 || c.bad > 4 && p.MCSOut != c.want {
-				t.Errorf("%s: mode %d, want %d", c.name, p.MCSOut, c.want)
+			modes = modes[max(0, len(modes)-20):]
+			if slices.Sort(modes); modes[len(modes)/2] != c.want {
+				t.Errorf("%s: modes %d, want mostly %d", c.name, modes, c.want)
 			}
 			// About 100 bursts each way; trials of two bursts after 1, 2, 4, … 32
 			// successes are 14 of them.
@@ -561,7 +566,7 @@ func TestGiveUp(t *testing.T) {
 	m.meet()
 	spoil := true
 	m.drop = func(_, _ *node, burst *phy.Burst) bool {
-		if spoil && burst.Control[0]&15 == byte(unicast) {
+		if spoil && blockOf(burst).kind == unicast {
 			clear(burst.Frames)
 		}
 		return false
@@ -735,7 +740,7 @@ func TestReplay(t *testing.T) {
 	m.run(time.Minute, func() bool { return len(a.got) == len(toA) && len(b.got) == len(toB) })
 	replay := func() (unicasts uint64) {
 		for _, r := range recorded {
-			if r.Control[0]&kindMask == byte(unicast) {
+			if blockOf(&r).kind == unicast {
 				unicasts++
 			}
 			b.engine.HandleEvent(m.now, &phy.Event{Kind: phy.Received, Burst: r})
@@ -776,7 +781,7 @@ func TestHostileMemory(t *testing.T) {
 		var frames [][]byte
 		for j := range 60 {
 			f := fragment{seq: c.base + uint16(m.random.IntN(window)), offset: 8000, body: make([]byte, 1000)}
-			frames = append(frames, append(f.appendTo(nil, 1005), byte(j))[:1005])
+			frames = append(frames, append(f.appendTo(nil, f.seq, 1005), byte(j))[:1005])
 		}
 		a.engine.HandleEvent(m.now, &phy.Event{Kind: phy.Received, Burst: phy.Burst{Control: c.appendTo(nil, 63), Frames: frames}})
 		m.now = m.now.Add(10 * time.Millisecond)

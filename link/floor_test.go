@@ -183,8 +183,8 @@ func TestFloorHurry(t *testing.T) {
 
 	var flags []byte
 	m.drop = func(from, _ *node, b *phy.Burst) bool {
-		if from == n && b.Control[0]&kindMask == byte(unicast) {
-			flags = append(flags, b.Control[8])
+		if c := blockOf(b); from == n && c.kind == unicast {
+			flags = append(flags, c.flags)
 		}
 		return false
 	}

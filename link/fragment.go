@@ -3,15 +3,22 @@ package link
 import "encoding/binary"
 
 // Flags of a fragment. An octet without fragMark ends the fragments of a frame;
-// the rest is padding.
+// the rest is padding. A whole packet, which most small ones are, may have all but
+// its content in the one octet.
 const (
 	fragMark  = 0x80
-	fragFirst = 0x40 // begins its packet: carries the distance to its predecessor instead of an offset
-	fragLast  = 0x20 // ends its packet
-	fragSized = 0x10 // carries its length; otherwise it extends to the end of the frame
+	fragNear  = 0x40 // a packet that is not cut, and its number is one of the first sixteen from a base that the receiver has
+	fragSized = 0x20 // carries its length; otherwise it extends to the end of the frame
+	fragPred  = 0x10 // of one that begins its packet: carries the distance to its predecessor; otherwise none is alive
 
-	fragKnown = fragMark | fragFirst | fragLast | fragSized
-	fragHead  = 7 // octets of the longest header
+	fragLow = 0x0f // of those with fragNear: the low bits of the number
+
+	// Of others, whose number follows:
+	fragFirst = 0x08 // begins its packet; otherwise it carries an offset
+	fragLast  = 0x04 // ends its packet
+	fragRest  = 0x03 // 0
+
+	fragHead = 7 // octets of the longest header
 )
 
 // window is how many packets, counted by their sequence numbers, may be alive
@@ -33,42 +40,62 @@ type fragment struct {
 	body   []byte
 }
 
+// near tells whether the number goes into the flags. The receiver has a base, or one
+// between that and the number.
+func (f *fragment) near(base uint16) bool { return f.whole() && f.seq-base <= fragLow }
+
+func (f *fragment) whole() bool { return f.first && f.last }
+
 // headOctets of the fragment's header when it fills its frame. A fragment that
 // does not needs two more.
-func (f *fragment) headOctets() int {
+func (f *fragment) headOctets(base uint16) int {
+	n := 1
+	if !f.near(base) {
+		n += 2
+	}
 	switch {
 	case !f.first:
-		return 5
-	case f.pred < 0x80:
-		return 4
-	default:
-		return 5
+		n += 2
+	case f.pred >= 0x80:
+		n += 2
+	case f.pred > 0:
+		n++
 	}
+	return n
 }
 
 // appendTo appends header and body; room is what is left of the frame in octets.
-// The fragment must fit: fitFragment tells how much of a packet does.
-func (f *fragment) appendTo(dst []byte, room int) []byte {
+// The fragment must fit: fitFragment tells how much of a packet does. base is as in near.
+func (f *fragment) appendTo(dst []byte, base uint16, room int) []byte {
 	flags := byte(fragMark)
-	if f.first {
+	switch {
+	case f.near(base):
+		flags |= fragNear | byte(f.seq)&fragLow
+	case f.whole():
+		flags |= fragFirst | fragLast
+	case f.first:
 		flags |= fragFirst
-	}
-	if f.last {
+	case f.last:
 		flags |= fragLast
 	}
-	sized := f.headOctets()+len(f.body) != room
+	if f.first && f.pred > 0 {
+		flags |= fragPred
+	}
+	sized := f.headOctets(base)+len(f.body) != room
 	if sized {
 		flags |= fragSized
 	}
 	dst = append(dst, flags)
-	dst = binary.BigEndian.AppendUint16(dst, f.seq)
+	if !f.near(base) {
+		dst = binary.BigEndian.AppendUint16(dst, f.seq)
+	}
 	switch {
 	case !f.first:
 		dst = binary.BigEndian.AppendUint16(dst, uint16(f.offset))
-	case f.pred < 0x80:
-		dst = append(dst, byte(f.pred))
-	default:
+	case f.pred >= 0x80:
 		dst = append(dst, byte(f.pred>>8)|0x80, byte(f.pred))
+	case f.pred > 0:
+		dst = append(dst, byte(f.pred))
 	}
 	if sized {
 		dst = binary.BigEndian.AppendUint16(dst, uint16(len(f.body)))
@@ -93,37 +120,49 @@ func fitFragment(head, n, room int) (fit int, ok bool) {
 	return 0, false
 }
 
-// nextFragment cuts the first fragment off a frame. done is true at the frame's
-// end or its padding; ok is false for what no station sends.
-func nextFragment(p []byte) (f fragment, rest []byte, done, ok bool) {
+// nextFragment cuts the first fragment off a frame of a burst with a base. done is true
+// at the frame's end or its padding; ok is false for what no station sends.
+func nextFragment(p []byte, base uint16) (f fragment, rest []byte, done, ok bool) {
 	if len(p) == 0 || p[0]&fragMark == 0 {
 		return f, nil, true, true
 	}
 	flags := p[0]
-	if flags&^fragKnown != 0 || len(p) < 4 {
-		return f, nil, false, false
+	p = p[1:]
+	short := false
+	number := func() (v uint16) {
+		if len(p) < 2 {
+			short = true
+			return 0
+		}
+		v, p = binary.BigEndian.Uint16(p), p[2:]
+		return v
 	}
-	f = fragment{seq: binary.BigEndian.Uint16(p[1:]), first: flags&fragFirst != 0, last: flags&fragLast != 0}
-	p = p[3:]
 	switch {
-	case f.first && p[0] < 0x80:
-		f.pred, p = uint16(p[0]), p[1:]
-	case len(p) < 2:
+	case flags&fragNear != 0:
+		f.first, f.last = true, true
+		f.seq = base + (uint16(flags)-base)&fragLow
+	case flags&fragRest != 0:
 		return f, nil, false, false
-	case f.first:
-		f.pred, p = binary.BigEndian.Uint16(p)&0x7fff, p[2:]
 	default:
-		f.offset, p = int(binary.BigEndian.Uint16(p)), p[2:]
+		f.first, f.last = flags&fragFirst != 0, flags&fragLast != 0
+		f.seq = number()
+	}
+	switch {
+	case !f.first:
+		f.offset = int(number())
+		short = short || flags&fragPred != 0
+	case flags&fragPred == 0:
+	case len(p) > 0 && p[0] < 0x80:
+		f.pred, p = uint16(p[0]), p[1:]
+	default:
+		f.pred = number() & 0x7fff
 	}
 	n := len(p)
 	if flags&fragSized != 0 {
-		if len(p) < 2 {
-			return f, nil, false, false
-		}
-		n, p = int(binary.BigEndian.Uint16(p)), p[2:]
+		n = int(number())
 	}
-	void := f.first && f.last && n == 0
-	if n > len(p) || f.pred >= window || f.offset+n > maxWire || n == 0 && !void || !f.first && f.offset == 0 {
+	void := f.whole() && n == 0
+	if short || n > len(p) || f.pred >= window || f.offset+n > maxWire || n == 0 && !void || !f.first && f.offset == 0 {
 		return f, nil, false, false
 	}
 	f.body = p[:n]

@@ -330,7 +330,7 @@ func (m *medium) end(a *onAir) {
 			continue
 		}
 		n.hears--
-		if binary.BigEndian.Uint16(a.burst.Control[3:]) == n.engine.address {
+		if c := blockOf(&a.burst); c.short || c.dst == n.engine.address { // a short block has the only other one for its destination
 			m.addressed++
 			if a.spoiled[n] {
 				m.collided++
@@ -350,6 +350,14 @@ func (m *medium) end(a *onAir) {
 		}
 		m.carrier(n)
 	}
+}
+
+// blockOf is a burst's control block, as it is before its destination knows the rest.
+func blockOf(b *phy.Burst) (c control) {
+	if !c.parse(b.Control) {
+		panic(fmt.Sprintf("nobody sends the control block %x", b.Control))
+	}
+	return c
 }
 
 // through is what of a burst arrives.

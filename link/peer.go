@@ -66,6 +66,7 @@ type peer struct {
 	freshID     uint8 // of the first burst of this sequence
 	outstanding []*sentBurst
 	bare        bareBurst
+	told        told
 	arrivals    arrivals
 	poll        bool // ask what arrived before anything is repeated
 	question    question
@@ -170,7 +171,7 @@ func (e *Engine) newPeer(now time.Time, address, epoch uint16) *peer {
 func (p *peer) restartSequence(e *Engine) {
 	p.freshSeq, p.nextSeq, p.freshID = true, uint16(e.random.Uint32()), p.nextID
 	p.sequence++
-	p.arrivals = arrivals{}
+	p.arrivals, p.told = arrivals{}, told{}
 	p.headers.Reset()
 	p.outstanding, p.poll, p.question = nil, false, question{}
 	if e.access.asked == p {
@@ -270,6 +271,21 @@ func (e *Engine) identify(now time.Time, c *control) *peer {
 	e.closeInbox(p, &p.flood)
 	e.greetBack(now, p)
 	return p
+}
+
+// resolveShort finds out who sent a short block, and what it left out because we know it;
+// false if it is for somebody else, or we do not.
+func (e *Engine) resolveShort(c *control) bool {
+	for _, p := range e.peers {
+		if p.in.valid && c.tag == tagOf(p.address, e.address, p.epoch, e.cfg.Epoch) {
+			c.src, c.dst, c.epoch, c.peerEpoch = p.address, e.address, p.epoch, e.cfg.Epoch
+			if !c.based {
+				c.base = p.in.told
+			}
+			return true
+		}
+	}
+	return false
 }
 
 // signOfLife notes that the peer was heard just now.

@@ -563,10 +563,14 @@ func TestKeystroke(t *testing.T) {
 		m.send(a, tcpPacket(a.addr, b.addr, 1<<16|22, seq, ack, tcpACK, false, val, ecr, nil, 0))
 		m.run(3*time.Second, nil)
 	}
-	// 88 octets of compressed packets and a fragment header of 4 for each.
+	// 88 octets of compressed packets and a fragment header of 1 for each; a control block
+	// of 7 and a reservation for each of three questions, of 6 for each answer.
 	t.Logf("%d octets in frames, %d in control blocks", frames, control)
-	if frames > 90+3*4 {
-		t.Errorf("%d octets in frames, want at most 90 and three fragment headers", frames)
+	if frames > 88+3 {
+		t.Errorf("%d octets in frames, want at most 88 and three fragment headers", frames)
+	}
+	if control > 3*(7+6)+5 {
+		t.Errorf("%d octets in control blocks, want six short ones and one wish or base", control)
 	}
 	if s := a.engine.Stats().Headers; s.Lost != 0 || len(a.got) != 10 || len(b.got) != 20 {
 		t.Errorf("%d and %d packets: %+v", len(a.got), len(b.got), s)

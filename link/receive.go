@@ -18,6 +18,7 @@ type inbox struct {
 	valid   bool
 	initial uint16 // base when the sequence began
 	base    uint16 // oldest packet that its sender has not done with
+	told    uint16 // base, as its sender said last
 	newest  uint8  // burst
 	at      time.Time
 	history []heardBurst // newest first
@@ -93,7 +94,7 @@ func (e *Engine) openBurst(now time.Time, p *peer, in *inbox, c *control) bool {
 		*in = inbox{valid: true, initial: c.base, base: c.base, past: c.base, partial: map[uint16]*assembly{},
 			headers: header.NewDecompressor(c.kind == unicast)}
 	}
-	in.newest, in.at = c.id, now
+	in.newest, in.at, in.told = c.id, now, c.base
 	if int16(c.base-in.base) > 0 {
 		e.advance(now, p, in, c.base)
 	}
@@ -291,6 +292,12 @@ func (e *Engine) received(now time.Time, ev *phy.Event) {
 		return
 	}
 	airtime := e.airtimeOf(b, octets)
+	if c.short && !e.resolveShort(c) {
+		e.stats.Bursts.Foreign++
+		e.access.rival = now
+		e.reserved(now, time.Duration(c.nav)*navUnit)
+		return
+	}
 	if c.kind != beaconed && c.src == e.address && c.epoch == e.cfg.Epoch {
 		return // an echo of our own
 	}
@@ -417,7 +424,7 @@ func (e *Engine) takeFrames(now time.Time, p *peer, in *inbox, c *control, b *ph
 	}
 	all := true
 	for i, f := range frames[:k] {
-		if f != nil && e.readFrame(in, f) {
+		if f != nil && e.readFrame(in, f, c.base) {
 			h.set(i)
 		} else {
 			all = false
@@ -431,10 +438,10 @@ func (e *Engine) takeFrames(now time.Time, p *peer, in *inbox, c *control, b *ph
 
 // readFrame takes the fragments of a frame. It returns false when one of them
 // has to be sent again.
-func (e *Engine) readFrame(in *inbox, frame []byte) bool {
+func (e *Engine) readFrame(in *inbox, frame []byte, base uint16) bool {
 	stored := true
 	for rest := frame; ; {
-		f, more, done, ok := nextFragment(rest)
+		f, more, done, ok := nextFragment(rest, base)
 		if !ok {
 			e.stats.Hostile.Malformed++
 			return false

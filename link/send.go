@@ -317,27 +317,32 @@ func (e *Engine) cut(now time.Time, p *peer, pkt *packet, start, octets int, pie
 		pkt.refs++
 	}
 	s := pkt.todo[0]
-	f := fragment{seq: pkt.seq, first: s.from == 0, offset: s.from}
+	f := fragment{seq: pkt.seq, first: s.from == 0, last: s.to == pkt.size(), offset: s.from}
+	base := e.base
 	if pred := e.pool.predecessor(pkt); f.first && pred != nil {
 		f.pred = pkt.seq - pred.seq
 	}
 	room := octets - (len(e.store) - start)
 	n := s.to - s.from
 	if pkt.void {
-		if _, ok := fitFragment(f.headOctets(), 0, room); !ok {
+		if _, ok := fitFragment(f.headOctets(base), 0, room); !ok {
 			return false
 		}
 	} else {
-		fit, ok := fitFragment(f.headOctets(), n, room)
+		fit, ok := fitFragment(f.headOctets(base), n, room)
+		if ok && fit < n && f.last { // its header may be longer
+			f.last = false
+			fit, ok = fitFragment(f.headOctets(base), n, room)
+			ok = ok && fit < n
+		}
 		if !ok || fit < n && fit < shortestCut && len(*pieces) > 0 {
 			return false
 		}
 		n = fit
 		f.body = pkt.wire[s.from : s.from+n]
 	}
-	f.last = s.from+n == pkt.size()
-	e.tail = tail{len(e.store), f.headOctets()}
-	e.store = f.appendTo(e.store, room)
+	e.tail = tail{len(e.store), f.headOctets(base)}
+	e.store = f.appendTo(e.store, base, room)
 	*pieces = append(*pieces, piece{pkt, s.from, s.from + n, pkt.void})
 	pkt.refs++
 	pkt.todo = pkt.todo.remove(s.from, s.from+n)
@@ -434,6 +439,48 @@ func (e *Engine) report(c *control, p *peer) {
 	}
 }
 
+// told is what a peer knows of us, or will when it hears a burst: from the first one
+// that told it on all do, until one of them has arrived.
+type told struct {
+	base  uint16
+	wish  wish
+	in    uint8 // the first burst that told it
+	known bool
+}
+
+// wish is what a report wishes, beside forms, and what it saw.
+type wish struct {
+	want uint8
+	snr  int8
+	loss uint8
+}
+
+// leaveOut makes a block a short one if its destination knows the rest. That is one that
+// answers, and nobody else is there: others would have to know who speaks to whom. What
+// it knows is nothing that a lost burst told, so any of them may be lost.
+func (e *Engine) leaveOut(p *peer, c *control) {
+	t := &p.told
+	w := wish{c.want, c.snr, c.loss}
+	c.short = p.state == PeerUp && p.name != "" && !p.freshSeq && p.in.valid && !p.in.lost && p.silent == 0 && !e.formed && e.others() == 1
+	c.tag = tagOf(e.address, p.address, e.cfg.Epoch, p.epoch)
+	news := c.base-t.base > tellBase || w.want != t.wish.want || (w.loss == 0) != (t.wish.loss == 0) ||
+		max(w.snr, t.wish.snr)-min(w.snr, t.wish.snr) > tellSNR || max(w.loss, t.wish.loss)-min(w.loss, t.wish.loss) > tellLoss
+	if !c.short || news {
+		*t = told{base: c.base, wish: w, in: c.id}
+	}
+	c.based, c.wish = !t.known, !t.known
+	if e.base = t.base; c.based {
+		e.base = c.base
+	}
+}
+
+// What is news.
+const (
+	tellBase = fragLow / 2 // so that new packets' numbers are near
+	tellSNR  = 4           // snrUnits
+	tellLoss = 8           // 1/255
+)
+
 // speech is how much of what waits a burst may carry.
 type speech uint8
 
@@ -471,8 +518,9 @@ const briefTimes = 2
 // without data.
 func (e *Engine) buildUnicast(now time.Time, p *peer, answer bool, say speech, ask bool, dst *phy.Burst) bool {
 	c := &e.control
-	*c = control{kind: unicast, src: e.address, dst: p.address, epoch: e.cfg.Epoch, heard: c.heard[:0]}
+	*c = control{kind: unicast, src: e.address, dst: p.address, epoch: e.cfg.Epoch, id: p.nextID, base: p.base(), heard: c.heard[:0]}
 	e.report(c, p)
+	e.leaveOut(p, c)
 	e.block = c.appendTo(e.block[:0], e.cfg.Caps.MaxControl)
 	for i := range p.in.history {
 		if h := &p.in.history[i]; !h.told {
@@ -529,7 +577,6 @@ func (e *Engine) buildUnicast(now time.Time, p *peer, answer bool, say speech, a
 	if !e.cfg.Caps.FullDuplex && e.inHurry(now) {
 		c.flags |= flagHurry
 	}
-	c.base, c.id = p.base(), p.nextID
 	if wanted {
 		c.flags |= flagWanted
 		if !e.cfg.Caps.FullDuplex {
@@ -541,7 +588,9 @@ func (e *Engine) buildUnicast(now time.Time, p *peer, answer bool, say speech, a
 		c.data = uint8(len(burst.pieces))
 		burst.id = c.id
 	}
-	e.passFloor(now, p, mode, airtime)
+	if e.passFloor(now, p, mode, airtime); c.next != 0 {
+		c.short = false
+	}
 	if burst == nil {
 		p.bare = bareBurst{open: true, id: c.id, mode: mode}
 		if wanted {
@@ -565,12 +614,13 @@ func (e *Engine) buildFlood(now time.Time, dst *phy.Burst) bool {
 	p := e.all
 	mode, worst := e.floodMode()
 	c := &e.control
-	*c = control{kind: flooded, src: e.address, dst: broadcast, epoch: e.cfg.Epoch, id: p.nextID, heard: c.heard[:0]}
+	*c = control{kind: flooded, src: e.address, dst: broadcast, epoch: e.cfg.Epoch, id: p.nextID, base: p.base(), heard: c.heard[:0]}
+	e.base = c.base
 	burst := e.fill(now, p, mode, headOctets, max(worst, floodLoss), layout{})
 	if burst == nil {
 		return false
 	}
-	c.data, c.base = uint8(len(burst.pieces)), p.base()
+	c.data = uint8(len(burst.pieces))
 	p.nextID++
 	e.current = current{kind: flooded, peer: p, burst: burst, id: c.id}
 	e.emit(mode, dst)
@@ -690,9 +740,11 @@ func (e *Engine) takeReport(p *peer, c *control) {
 		return // it has not noticed our restart
 	}
 	e.hearsUs(p)
-	e.takeWish(p, c.want, c.snr)
+	if c.wish {
+		e.takeWish(p, c.want, c.snr)
+		p.tx.loss = float64(c.loss) / 255
+	}
 	e.takeForms(p, c)
-	p.tx.loss = float64(c.loss) / 255
 	if c.flags&flagResync != 0 {
 		e.stats.Headers.Resyncs++
 		p.headers.Invalidate()
@@ -704,6 +756,7 @@ func (e *Engine) takeReport(p *peer, c *control) {
 	if int8(c.newest-p.freshID) >= 0 {
 		p.freshSeq = false
 	}
+	p.told.known = p.told.known || int8(c.newest-p.told.in) >= 0
 	// What it has been told of needs no entry any longer. It may have been left
 	// out for want of room since, which costs a repetition.
 	p.in.history = slices.DeleteFunc(p.in.history, func(h heardBurst) bool { return h.told && int8(c.newest-h.toldIn) >= 0 })

@@ -131,3 +131,62 @@ func TestClimb(t *testing.T) {
 		t.Errorf("mode %d after eight bursts without loss, want %d", before, want)
 	}
 }
+
+// TestShortBlocks: whichever burst of an exchange between two stations is lost, those
+// behind it say what is needed to read them; with a third station around all blocks
+// are whole again.
+func TestShortBlocks(t *testing.T) {
+	for _, duplex := range []bool{false, true} {
+		for lost := range 12 {
+			m := newMedium(t, testSeed)
+			m.duplex = duplex
+			a, b := m.add("alpha", nil), m.add("beta", nil)
+			m.meet()
+			var sent [][]byte
+			say := func(n *node, to *node, number int) {
+				pkt := ipv4(protoTCP, n.addr, to.addr, 1, number, 60)
+				if n == a {
+					sent = append(sent, pkt)
+				}
+				m.send(n, pkt)
+				m.run(500*time.Millisecond, nil)
+			}
+			for i := range 8 { // the peers know one another
+				say(a, b, i)
+				say(b, a, i)
+			}
+			bursts, short := 0, 0
+			m.drop = func(_, _ *node, x *phy.Burst) bool {
+				if blockOf(x).kind != unicast {
+					return false
+				}
+				if blockOf(x).short {
+					short++
+				}
+				bursts++
+				return bursts == lost+1
+			}
+			for i := range 24 { // more than the numbers of one base
+				say(a, b, 8+i)
+				if i%3 == 0 {
+					say(b, a, 8+i)
+				}
+			}
+			m.run(30*time.Second, nil)
+			checkFlows(t, b, sent)
+			if s := b.engine.Stats(); len(a.got) != 16 || s.Hostile.Malformed != 0 || s.Headers.Lost != 0 || bursts < 24 || 10*short < 8*bursts {
+				t.Errorf("duplex %v, burst %d lost: %d packets back, %d of %d blocks short: %s", duplex, lost, len(a.got), short, bursts, summary(b))
+			}
+			if lost > 0 {
+				continue
+			}
+			m.add("gamma", nil)
+			m.run(20*time.Second, nil)
+			short = 0
+			say(a, b, 99)
+			if short > 0 {
+				t.Errorf("%d blocks were short beside a third station", short)
+			}
+		}
+	}
+}

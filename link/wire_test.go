@@ -42,13 +42,15 @@ func vectors() []struct{ name, hex string } {
 		heard:    []neighbour{{0x0304, toSNR(-3), 2}}}
 	add("beacon: alpha, two addresses, one neighbour", b.appendTo(nil))
 	f := fragment{seq: 0x1234, first: true, last: true, pred: 1, body: []byte("whole")}
-	add("fragment: whole packet, predecessor 1 back, in a frame of 16", f.appendTo(nil, 16))
+	add("fragment: whole packet, predecessor 1 back, in a frame of 16", f.appendTo(nil, 0x1200, 16))
 	f = fragment{seq: 0x1234, first: true, pred: 300, body: []byte("begin")}
-	add("fragment: begin of a packet that fills its frame, predecessor 300 back", f.appendTo(nil, 10))
+	add("fragment: begin of a packet that fills its frame, predecessor 300 back", f.appendTo(nil, 0x1200, 10))
 	f = fragment{seq: 0x1234, last: true, offset: 1000, body: []byte("end")}
-	add("fragment: end of a packet from octet 1000", f.appendTo(nil, 16))
+	add("fragment: end of a packet from octet 1000", f.appendTo(nil, 0x1200, 16))
+	f = fragment{seq: 0x1234, first: true, last: true, body: []byte("near")}
+	add("fragment: whole packet that fills its frame, no predecessor, the base is 0x122a", f.appendTo(nil, 0x122a, 5))
 	f = fragment{seq: 0x1235, first: true, last: true}
-	add("fragment: void", f.appendTo(nil, 16))
+	add("fragment: void", f.appendTo(nil, 0x1200, 16))
 	c = control{kind: unicast, flags: flagReport | flagHeard | flagResync, src: 0x0304, dst: 0x0102, epoch: 0xcafe, id: 201, base: 0x8000,
 		peerEpoch: 0xbeef, newest: 9, want: 4, snr: toSNR(20)}
 	add("control: headers could not be decompressed", c.appendTo(nil, 63))
@@ -60,6 +62,11 @@ func vectors() []struct{ name, hex string } {
 	add("control: acknowledgement with wishes for blocks, long and middle bursts", c.appendTo(nil, 63))
 	c.id, c.newest, c.forms, c.heard = 203, 11, [phy.Forms]uint8{}, []heardBurst{{id: 11, n: 1, ok: [16]byte{0x40}}}
 	add("control: the path changes, plain bursts alone are wanted", c.appendTo(nil, 63))
+	c = control{short: true, tag: 0xabcd, flags: flagWanted, id: 8, data: 1, newest: 200, heard: []heardBurst{{id: 200}}}
+	add("control, short: one frame, an answer is wanted, burst 200 arrived whole", c.appendTo(nil, 63))
+	c = control{short: true, tag: 0xabcd, flags: flagWanted | flagAnswer | flagHurry, id: 9, data: 3, nav: 13, newest: 202, based: true, base: 0x1234, wish: true, want: 5, snr: toSNR(17.5), loss: 26,
+		more: true, heard: []heardBurst{{id: 202}, {id: 201, n: 1, ok: [16]byte{0xa0}}}}
+	add("control, short: with all that it may have", c.appendTo(nil, 63))
 	x, y := netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("10.0.0.2")
 	h := header.NewCompressor(true)
 	for _, v := range []struct {
@@ -142,6 +149,25 @@ func TestControlRoundTrip(t *testing.T) {
 				}
 			}
 		}
+		c.based, c.wish = true, c.kind == unicast
+		if c.kind == unicast && r.IntN(2) == 0 {
+			c = control{
+				short: true, tag: c.src, id: c.id, data: c.data, nav: c.nav, newest: c.newest, heard: c.heard, more: c.more,
+				flags: flagReport | flagHeard | uint8(r.Uint32())&(flagWanted|flagAnswer|flagHurry), based: r.IntN(2) == 0, wish: r.IntN(2) == 0,
+			}
+			if c.based {
+				c.base = uint16(r.Uint32())
+			}
+			if c.wish {
+				c.want, c.snr, c.loss = uint8(r.Uint32()), int8(r.Uint32()), uint8(r.Uint32())
+			}
+			if r.IntN(2) == 0 {
+				c.data = uint8(r.IntN(2))
+				if c.heard = c.heard[:0]; r.IntN(2) == 0 {
+					c.heard = append(c.heard, heardBurst{id: c.newest})
+				}
+			}
+		}
 		p := c.appendTo(nil, 63)
 		var got control
 		if !got.parse(p) {
@@ -154,7 +180,7 @@ func TestControlRoundTrip(t *testing.T) {
 			t.Fatalf("seed %d: got %+v, want %+v", testSeed, got, c)
 		}
 		for n := range p {
-			if got.parse(p[:n]) && n < headOctets {
+			if got.parse(p[:n]) && (n < headOctets || c.short) {
 				t.Fatalf("a block of %d octets parses", n)
 			}
 		}
@@ -215,10 +241,12 @@ func TestFragmentRoundTrip(t *testing.T) {
 		}
 		total := 1 + r.IntN(60)
 		room := 1 + r.IntN(60)
-		n, ok := fitFragment(f.headOctets(), total, room)
+		base := f.seq - uint16(r.IntN(20))
+		head := f.headOctets(base)
+		n, ok := fitFragment(head, total, room)
 		if !ok {
-			if room > f.headOctets()+2 && total > 1 {
-				t.Fatalf("%d of %d octets do not fit into %d", total, f.headOctets(), room)
+			if room > head+2 && total > 1 {
+				t.Fatalf("%d of %d octets do not fit into %d", total, head, room)
 			}
 			continue
 		}
@@ -226,16 +254,19 @@ func TestFragmentRoundTrip(t *testing.T) {
 		for i := range f.body {
 			f.body[i] = byte(r.Uint32())
 		}
-		p := f.appendTo(nil, room)
+		p := f.appendTo(nil, base, room)
 		if n < 1 || len(p) > room {
 			t.Fatalf("%d octets in a room of %d", len(p), room)
 		}
 		p = append(p, make([]byte, room-len(p))...)
-		got, rest, done, ok := nextFragment(p)
+		if r.IntN(2) == 0 && f.near(base) { // the receiver's is one between
+			base += uint16(r.IntN(int(f.seq-base) + 1))
+		}
+		got, rest, done, ok := nextFragment(p, base)
 		if !ok || done || !reflect.DeepEqual(got, f) {
 			t.Fatalf("seed %d: got %+v, want %+v", testSeed, got, f)
 		}
-		if _, _, done, ok = nextFragment(rest); !ok || !done {
+		if _, _, done, ok = nextFragment(rest, base); !ok || !done {
 			t.Fatalf("padding is read as a fragment")
 		}
 	}
@@ -468,7 +499,7 @@ func FuzzControl(f *testing.F) {
 			}
 		}
 		for rest := p; ; {
-			g, more, done, ok := nextFragment(rest)
+			g, more, done, ok := nextFragment(rest, 7)
 			if done || !ok {
 				break
 			}

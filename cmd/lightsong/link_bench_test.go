@@ -182,7 +182,7 @@ func (t *tracer) burst(b *phy.Burst) string {
 	if lost != nil {
 		what += fmt.Sprintf(" less %d", lost)
 	}
-	if len(b.Control) < 9 {
+	if len(b.Control) < 13 || b.Control[0]&3 == 3 {
 		return fmt.Sprintf("%s, control %x", what, b.Control)
 	}
 	return fmt.Sprintf("%s, control %d: kind %x, flags %02x, number %d", what, len(b.Control), b.Control[0], b.Control[8], b.Control[7])
