@@ -2,17 +2,21 @@ package main
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"maps"
 	"net"
+	"os"
 	"slices"
 	"sync"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
+	"lightsong/phy/led"
 	"lightsong/sims"
 )
 
@@ -64,7 +68,15 @@ func simulateLight(ctx context.Context, c *simLightConfig, log *slog.Logger) err
 		}
 		log.Info("station ready", "station", name, "board", uartScheme+c.Ports[name], "baud", c.Baud)
 		defer context.AfterFunc(ctx, func() { l.Close() })()
-		group.Go(func() error { return plugIn(ctx, l, port, c.Baud) })
+		gauge, err := os.Create(c.Ports[name] + led.GaugeSuffix)
+		if err != nil {
+			return fmt.Errorf("serial line of station %q: %w", name, err)
+		}
+		defer func() { _ = errors.Join(gauge.Close(), os.Remove(gauge.Name())) }()
+		if err := tellSent(gauge, 0, 0); err != nil {
+			return err
+		}
+		group.Go(func() error { return plugIn(ctx, l, gauge, port, c.Baud) })
 	}
 	group.Go(func() error { return light.Run(ctx) })
 	if err := group.Wait(); !errors.Is(err, context.Canceled) {
@@ -74,7 +86,7 @@ func simulateLight(ctx context.Context, c *simLightConfig, log *slog.Logger) err
 }
 
 // plugIn gives a station's serial line to one program after another.
-func plugIn(ctx context.Context, l net.Listener, port *sims.LightStationPort, baud int) error {
+func plugIn(ctx context.Context, l net.Listener, gauge *os.File, port *sims.LightStationPort, baud int) error {
 	for {
 		conn, err := l.Accept()
 		if err != nil {
@@ -88,17 +100,57 @@ func plugIn(ctx context.Context, l net.Listener, port *sims.LightStationPort, ba
 			return err
 		}
 		stop := context.AfterFunc(ctx, func() { conn.Close() })
-		var both sync.WaitGroup
+		unplugged := make(chan struct{})
+		var both, gauging sync.WaitGroup
+		before := port.Stats().Sent
+		if err := tellSent(gauge, before, before); err != nil {
+			return err
+		}
+		gauging.Go(func() {
+			if tellAll(gauge, port, before, unplugged) != nil {
+				conn.Close()
+			}
+		})
 		// Which end fails first, and with what, does not matter: the program is gone.
 		both.Go(func() { copyOctets(port, conn); port.Close() })
 		both.Go(func() { copyOctets(conn, port); conn.Close() })
 		both.Wait()
+		close(unplugged)
+		gauging.Wait()
 		stop()
 	}
 }
 
-// copyOctets copies little at a time, so that what waits does so where the program
-// sees it: in its socket.
+// gaugeEvery is how often a line tells what it has sent.
+const gaugeEvery = time.Millisecond
+
+// tellAll tells a program how much of what it wrote was sent, until it is unplugged.
+func tellAll(gauge *os.File, port *sims.LightStationPort, before uint64, unplugged <-chan struct{}) error {
+	ticker := time.NewTicker(gaugeEvery)
+	defer ticker.Stop()
+	for told := before; ; {
+		if sent := port.Stats().Sent; sent != told {
+			if err := tellSent(gauge, before, sent); err != nil {
+				return err
+			}
+			told = sent
+		}
+		select {
+		case <-ticker.C:
+		case <-unplugged:
+			return nil
+		}
+	}
+}
+
+// tellSent writes a gauge as led.GaugeSuffix has it.
+func tellSent(gauge *os.File, before, sent uint64) error {
+	p := binary.BigEndian.AppendUint64(nil, before)
+	_, err := gauge.WriteAt(binary.BigEndian.AppendUint64(p, sent), 0)
+	return err
+}
+
+// copyOctets copies little at a time: what waits does so in the socket.
 func copyOctets(to io.Writer, from io.Reader) {
 	buf := make([]byte, 256)
 	for {

@@ -4,7 +4,6 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
-	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -46,12 +45,4 @@ func (g queueGauge) close() {
 		_ = unix.Close(g.state.fd)
 		g.state.fd = -1
 	}
-}
-
-// queuedOn is how many octets the other end of a socket has not read.
-func queuedOn(conn syscall.RawConn) (n int, err error) {
-	if failed := conn.Control(func(fd uintptr) { n, err = unix.IoctlGetInt(int(fd), unix.SIOCOUTQ) }); failed != nil {
-		return 0, failed
-	}
-	return n, err
 }

@@ -2,6 +2,7 @@ package led
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -10,6 +11,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 
 	"go.bug.st/serial"
@@ -78,11 +80,21 @@ func (p *serialPort) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// socketPort is a serial line that a simulator holds the other end of.
+// socketPort is a serial line that a simulator holds the other end of. What the line has
+// yet to send is in the socket, in the simulator's hands and in the simulated adapter: the
+// simulator tells, in a file, how much of it was sent, as a driver would.
 type socketPort struct {
 	net.Conn
-	raw syscall.RawConn
+	gauge   *os.File // nil: it does not tell
+	written atomic.Int64
 }
+
+// GaugeSuffix is what the path of a socket and that of its gauge differ by. A gauge is 16
+// octets, two big-endian numbers of octets: those that the simulated line had sent when the
+// program that uses it was plugged in, and those that it has sent.
+const GaugeSuffix = ".sent"
+
+const gaugeOctets = 16
 
 func dialSocket(ctx context.Context, path string) (Port, error) {
 	var dialer net.Dialer
@@ -90,16 +102,38 @@ func dialSocket(ctx context.Context, path string) (Port, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w; nobody simulates light there (`lightsong sim --light`)", path, err)
 	}
-	raw, err := conn.(*net.UnixConn).SyscallConn()
-	if err != nil {
+	p := &socketPort{Conn: conn}
+	if p.gauge, err = os.Open(path + GaugeSuffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, errors.Join(err, conn.Close())
 	}
-	return &socketPort{conn, raw}, nil
+	return p, nil
+}
+
+func (p *socketPort) Write(b []byte) (int, error) {
+	p.written.Add(int64(len(b)))
+	return p.Conn.Write(b)
+}
+
+func (p *socketPort) Close() error {
+	if p.gauge != nil {
+		return errors.Join(p.Conn.Close(), p.gauge.Close())
+	}
+	return p.Conn.Close()
 }
 
 func (p *socketPort) SetSpeed(int) error { return nil }
 
-func (p *socketPort) Queued() (int, error) { return queuedOn(p.raw) }
+func (p *socketPort) Queued() (int, error) {
+	if p.gauge == nil {
+		return 0, errNoGauge
+	}
+	var told [gaugeOctets]byte
+	if _, err := p.gauge.ReadAt(told[:], 0); err != nil {
+		return 0, fmt.Errorf("%s: %w", p.gauge.Name(), err)
+	}
+	before, sent := binary.BigEndian.Uint64(told[:]), binary.BigEndian.Uint64(told[gaugeOctets/2:])
+	return max(0, int(p.written.Load()-int64(sent-before))), nil
+}
 
 // portError says in words why a serial device cannot be used and what to do.
 func portError(path string, err error) error {
