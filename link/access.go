@@ -336,7 +336,7 @@ func (e *Engine) oweAnswer(now time.Time, p *peer, gave int, airtime time.Durati
 	at = later(at, now.Add(fading))
 	a.owedLast, a.patient = at, false
 	if gave > 0 && e.cfg.Caps.FullDuplex {
-		a.owedLast = now.Add(e.answerAirtime(e.sendMode(p)) / hostShare)
+		a.owedLast = now.Add(e.usualAnswer(p, e.sendMode(p)) / hostShare)
 	}
 	if a.with != p {
 		a.with, a.since, a.initiator = p, now, false
@@ -671,8 +671,8 @@ func (e *Engine) nextBurst(now time.Time, dst *phy.Burst) bool {
 // due, then broadcast packets, then what the peers are owed in turn.
 func (e *Engine) contend(now time.Time, dst *phy.Burst) bool {
 	a := &e.access
-	if e.beaconDue(now) {
-		return e.buildBeacon(now, dst)
+	if e.beaconDue(now) && e.buildBeacon(now, dst) {
+		return true
 	}
 	if e.floodReady() && e.buildFlood(now, dst) {
 		return true

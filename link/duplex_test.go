@@ -24,7 +24,7 @@ func TestDuplexBudget(t *testing.T) {
 		{2 * time.Millisecond, 500 * time.Millisecond, 150 * time.Millisecond},
 		{25 * time.Millisecond, 500 * time.Millisecond, 250 * time.Millisecond},
 		{54 * time.Millisecond, 864 * time.Millisecond, 500 * time.Millisecond},
-		{200 * time.Millisecond, time.Second, 500 * time.Millisecond},
+		{200 * time.Millisecond, time.Second, 600 * time.Millisecond},
 		{600 * time.Millisecond, 1200 * time.Millisecond, 1200 * time.Millisecond},
 	} {
 		m := newMedium(t, testSeed)

@@ -58,7 +58,7 @@ func (e *Engine) passFloor(now time.Time, p *peer, mode int, airtime time.Durati
 				c.next = e.address
 			}
 		}
-	case !c.more, now.Add(airtime).Sub(a.since) >= time.Duration(lastOfTurn*float64(e.turn(now, p, e.exchangeCost(mode, len(e.block))))):
+	case !c.more, now.Add(airtime).Sub(a.since) >= time.Duration(lastOfTurn*float64(e.turn(now, p, e.exchangeCost(p, mode, len(e.block))))):
 		c.next = e.nextSpeaker(now, p)
 	case a.rash && e.others() > 1 && now.Sub(a.floor.opened) >= openToPeers:
 		c.next = anyone // who else wants?

@@ -54,9 +54,12 @@ const (
 	leastLoop    = 100 * time.Millisecond
 	targetOfMTUs = 1.5 // RFC 8290 leaves it open, tc-fq_codel(8) says so
 
-	urgentOctets     = 2 * quantum     // a flow of which no more waits is one that somebody waits for
-	interactiveFor   = 3 * time.Second // and for more of it
-	interactiveCosts = 6               // bursts are then this many times as long as one without content
+	urgentOctets     = 2 * quantum            // a flow of which no more waits is one that somebody waits for
+	interactiveFor   = 3 * time.Second        // and for more of it, at least
+	interactiveTurns = 8                      // or for as long as so many bursts take
+	interactiveCosts = 6                      // bursts are then this many times as long as one without content,
+	leastCosts       = 2                      // where that is slow so many times,
+	slowBurst        = 800 * time.Millisecond // or so long: two of them and what both cost are two seconds
 	hurryShare       = 4
 	leastBurst       = 150 * time.Millisecond
 )
@@ -165,6 +168,9 @@ func (s *scheduler) next(open bool) *packet {
 		}
 		if f.deficit <= 0 {
 			f.deficit += quantum
+			if s.hurry {
+				continue // this burst is for what is left of its packet, too
+			}
 			f.urgent = false
 			s.pop(list)
 			s.old = append(s.old, f)
@@ -316,14 +322,23 @@ func (e *Engine) enqueue(now time.Time, p *peer, h *ipHeader, pkt *packet) {
 
 // inInteraction tells whether a small packet to the station came lately, for which
 // somebody waits.
-func (s *scheduler) inInteraction(now time.Time) bool {
-	return !s.interactive.IsZero() && now.Sub(s.interactive) < interactiveFor
+func (e *Engine) inInteraction(now time.Time, p *peer) bool {
+	return !p.interactive.IsZero() && now.Sub(p.interactive) < e.hurryFor(p)
+}
+
+// hurryFor is for how long after a small packet bursts are short: between two stations that
+// are slow, for as long as the next one of a kind may take to come.
+func (e *Engine) hurryFor(p *peer) time.Duration {
+	if !e.concise(p) {
+		return interactiveFor
+	}
+	return max(interactiveFor, min(longestTurn, interactiveTurns*e.shortBurst(p, e.sendMode(p), shortOctets)))
 }
 
 // inHurry tells whether that is so for any station.
 func (e *Engine) inHurry(now time.Time) bool {
 	for _, p := range e.peers {
-		if p.inInteraction(now) {
+		if e.inInteraction(now, p) {
 			return true
 		}
 	}
@@ -334,7 +349,7 @@ func (e *Engine) inHurry(now time.Time) bool {
 // for the end of our bursts.
 func (e *Engine) othersHurry(now time.Time) bool {
 	for _, p := range e.peers {
-		if !p.hurries.IsZero() && now.Sub(p.hurries) < interactiveFor {
+		if !p.hurries.IsZero() && now.Sub(p.hurries) < e.hurryFor(p) {
 			return true
 		}
 	}
@@ -357,7 +372,7 @@ func (e *Engine) mayHurry(now time.Time, p *peer, mode, control int) bool {
 	}
 	took := e.airtime(mode, control, 1, min(few, e.modes[mode].FrameOctets))
 	if !e.cfg.Caps.FullDuplex {
-		took += 2*e.turnaround() + e.answerAirtime(mode)
+		took += 2*e.turnaround() + e.usualAnswer(p, mode)
 	}
 	if now.Sub(p.hurried) < hurryShare*took {
 		return false

@@ -142,10 +142,10 @@ func TestPingUnderLoad(t *testing.T) {
 				answer := c.cost + time.Duration(100*8/c.bps*float64(time.Second))
 				var limit time.Duration
 				if c.duplex {
-					burst := max(2*c.cost, min(duplexShort*c.cost, 500*time.Millisecond))
+					burst := max(duplexLeast*c.cost, min(duplexShort*c.cost, 500*time.Millisecond))
 					limit = 2*burst + c.cost + answer + 2*turn
 				} else {
-					burst := min(2*time.Second, interactiveCosts*(2*c.cost+2*turn))
+					burst := min(interactiveCosts*(2*c.cost+2*turn), max(slowBurst, leastCosts*(2*c.cost+2*turn)))
 					limit = 3 * (burst + 2*turn + answer)
 				}
 				if got.p95 > limit || got.lost > 0 || got.p95 > fifo.p95/less {

@@ -89,8 +89,16 @@ func (e *Engine) answerAirtime(mode int) time.Duration {
 
 // exchangeCost is what a burst in a mode and its answer take of a half-duplex medium
 // without data.
-func (e *Engine) exchangeCost(mode, control int) time.Duration {
-	return e.airtime(mode, control, 0, 0) + 2*e.turnaround() + e.answerAirtime(mode)
+func (e *Engine) exchangeCost(p *peer, mode, control int) time.Duration {
+	return e.airtime(mode, control, 0, 0) + 2*e.turnaround() + e.usualAnswer(p, mode)
+}
+
+// usualAnswer is the airtime of most answers of p without frames: it knows what we do.
+func (e *Engine) usualAnswer(p *peer, mode int) time.Duration {
+	if e.concise(p) {
+		return e.airtime(mode, shortOctets, 0, 0)
+	}
+	return e.answerAirtime(mode)
 }
 
 // budget is how long a burst to p may be. While somebody types, or waits for
@@ -99,12 +107,11 @@ func (e *Engine) exchangeCost(mode, control int) time.Duration {
 // somebody anywhere on it.
 func (e *Engine) budget(now time.Time, p *peer, mode, control int) time.Duration {
 	empty := e.airtime(mode, control, 0, 0)
-	budget, short := e.cfg.MaxBurst, max(leastBurst, min(e.cfg.MaxBurst/historySize, duplexShort*empty))
+	budget, short := e.cfg.MaxBurst, e.shortBurst(p, mode, control)
 	if e.cfg.Caps.FullDuplex {
 		budget = e.besides(empty)
 	} else {
-		cost := e.exchangeCost(mode, control)
-		short = max(leastBurst, interactiveCosts*cost)
+		cost := e.exchangeCost(p, mode, control)
 		if e.holdsTurn(p) {
 			if turn := e.turn(now, p, cost); turn < e.turnLimit() { // others wait for its end
 				budget = min(budget, max(leastTurn, turn-now.Sub(e.access.since)))
@@ -115,7 +122,7 @@ func (e *Engine) budget(now time.Time, p *peer, mode, control int) time.Duration
 			}
 		}
 	}
-	if e.cfg.Queue != FIFO && (p.inInteraction(now) || !e.cfg.Caps.FullDuplex && (e.inHurry(now) || e.othersHurry(now))) {
+	if e.cfg.Queue != FIFO && (e.inInteraction(now, p) || !e.cfg.Caps.FullDuplex && (e.inHurry(now) || e.othersHurry(now))) {
 		k, octets := evenly(p.pending(p.windowOpen()), e.modes[mode].FrameOctets)
 		if e.cfg.Caps.FullDuplex && p.alone() && k <= e.longest(mode, control, octets, p.tx.loss, budget) {
 			// All that waits is of the flow that somebody waits for, and is there
@@ -126,6 +133,21 @@ func (e *Engine) budget(now time.Time, p *peer, mode, control int) time.Duration
 	}
 	// Where the control block alone takes long, frames get as much again.
 	return min(max(budget, 2*empty), e.mayLast)
+}
+
+// shortBurst is how long a burst to p may be while somebody waits for a small packet: few
+// times what every burst costs, which on a slow half-duplex medium would be seconds. There
+// a packet waits for a burst and its answer, and then comes a pair of its own.
+func (e *Engine) shortBurst(p *peer, mode, control int) time.Duration {
+	if e.cfg.Caps.FullDuplex {
+		empty := e.airtime(mode, control, 0, 0)
+		return max(leastBurst, min(e.cfg.MaxBurst/historySize, duplexShort*empty), duplexLeast*empty)
+	}
+	cost := e.exchangeCost(p, mode, control)
+	if !e.concise(p) { // who does not know yet how long answers take, or why they stay out, had better not ask more often
+		return max(leastBurst, interactiveCosts*cost)
+	}
+	return max(leastBurst, min(interactiveCosts*cost, max(slowBurst, leastCosts*cost)))
 }
 
 // besides is how long a burst may be on a full-duplex medium, where several are on
@@ -140,6 +162,7 @@ func (e *Engine) besides(empty time.Duration) time.Duration {
 const (
 	duplexCosts = 16
 	duplexShort = 10
+	duplexLeast = 3 // so that most of a burst is not its head
 )
 
 // longest is how many data frames of octets, with their parity, may be sent in a
@@ -461,7 +484,7 @@ type wish struct {
 func (e *Engine) leaveOut(p *peer, c *control) {
 	t := &p.told
 	w := wish{c.want, c.snr, c.loss}
-	c.short = p.state == PeerUp && p.name != "" && !p.freshSeq && p.in.valid && !p.in.lost && p.silent == 0 && !e.formed && e.others() == 1
+	c.short = e.concise(p)
 	c.tag = tagOf(e.address, p.address, e.cfg.Epoch, p.epoch)
 	news := c.base-t.base > tellBase || w.want != t.wish.want || (w.loss == 0) != (t.wish.loss == 0) ||
 		max(w.snr, t.wish.snr)-min(w.snr, t.wish.snr) > tellSNR || max(w.loss, t.wish.loss)-min(w.loss, t.wish.loss) > tellLoss
@@ -472,6 +495,11 @@ func (e *Engine) leaveOut(p *peer, c *control) {
 	if e.base = t.base; c.based {
 		e.base = c.base
 	}
+}
+
+// concise tells whether p knows enough for short blocks.
+func (e *Engine) concise(p *peer) bool {
+	return p.state == PeerUp && p.name != "" && !p.freshSeq && p.in.valid && !p.in.lost && p.silent == 0 && !e.formed && e.others() == 1
 }
 
 // What is news.

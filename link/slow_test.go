@@ -1,9 +1,12 @@
 package link
 
 import (
+	"fmt"
+	"slices"
 	"testing"
 	"time"
 
+	"lightsong/modem/line"
 	"lightsong/phy"
 )
 
@@ -63,8 +66,8 @@ func TestRepeatedAfterArrival(t *testing.T) {
 	}
 }
 
-// TestSlowFullDuplex: where a burst without content takes a quarter of a second, a
-// packet is not cut in pieces, and the answer of a program that takes 50 ms is in the
+// TestSlowFullDuplex: where a burst without content takes an eighth of a second, a
+// packet is not cut in pieces, and the answer of a program that takes 40 ms is in the
 // first burst that comes back.
 func TestSlowFullDuplex(t *testing.T) {
 	m := newMedium(t, testSeed)
@@ -93,7 +96,7 @@ func TestSlowFullDuplex(t *testing.T) {
 	a.observe, b.observe = note(&bursts), note(&back)
 	b.deliver = func(pkt []byte) {
 		b.got = append(b.got, pkt)
-		m.after(50*time.Millisecond, func() { m.send(b, ipv4(protoTCP, b.addr, a.addr, 1, 99, 60)) })
+		m.after(40*time.Millisecond, func() { m.send(b, ipv4(protoTCP, b.addr, a.addr, 1, 99, 60)) })
 	}
 	m.send(a, ipv4(protoTCP, a.addr, b.addr, 1, 99, 260))
 	m.run(10*time.Second, func() bool { return len(a.got) > answered })
@@ -188,5 +191,107 @@ func TestShortBlocks(t *testing.T) {
 				t.Errorf("%d blocks were short beside a third station", short)
 			}
 		}
+	}
+}
+
+// slowMedium is one on which 1.9 to 5 kb/s go through, in the airtimes of its modem.
+type slowMedium struct {
+	name   string
+	duplex bool
+	mode   phy.Mode
+	took   func(*phy.Burst) time.Duration
+}
+
+func slowMedia() []slowMedium {
+	light := func(baud int) slowMedium {
+		modes := line.U6Modes(baud)
+		fastest := modes[len(modes)-1]
+		mode := phy.Mode{NetBPS: fastest.NetBPS, SNRdB: 0, FrameOctets: fastest.FrameOctets}
+		return slowMedium{fmt.Sprintf("light, %d baud", baud), true, mode, func(b *phy.Burst) time.Duration {
+			x := *b
+			x.MCS = fastest.MCS
+			return time.Duration(line.U6Length(&x)) * 10 * time.Second / time.Duration(baud)
+		}}
+	}
+	// modem/fsk, MCS 4: chirp and header, 0.8 + 0.2 of a control block's symbols, frames at rate 5/6.
+	fsk := slowMedium{"fsk, -1 dB", false, phy.Mode{NetBPS: 2772, FrameOctets: 128}, func(b *phy.Burst) time.Duration {
+		ms := 101 + 32 + 8*float64(len(b.Control))
+		for _, f := range b.Frames {
+			ms += 9.4 + 2.41*float64(len(f))
+		}
+		return time.Duration(ms * float64(time.Millisecond))
+	}}
+	return []slowMedium{light(3600), light(9600), fsk}
+}
+
+// BenchmarkSlow measures what TCP and a ping of 84 octets every three seconds have of a slow
+// link, each alone and both together: the share of the mode's rate, and the pings' times.
+//
+//	go test -run '^$' -bench Slow -benchtime 1x ./link
+func BenchmarkSlow(b *testing.B) {
+	for _, medium := range slowMedia() {
+		for _, c := range []struct {
+			name      string
+			tcp, ping bool
+		}{{"ping", false, true}, {"tcp", true, false}, {"both", true, true}} {
+			b.Run(medium.name+"/"+c.name, func(b *testing.B) {
+				for range b.N {
+					slowLoad(b, &medium, c.tcp, c.ping)
+				}
+			})
+		}
+	}
+}
+
+func slowLoad(b *testing.B, medium *slowMedium, tcp, ping bool) {
+	const from, whole, every = 20 * time.Second, 200 * time.Second, 3 * time.Second
+	m := newMedium(b, testSeed)
+	m.duplex, m.table, m.took, m.latency = medium.duplex, []phy.Mode{medium.mode}, medium.took, 10*time.Millisecond
+	x := m.add("alpha", func(c *Config) { c.Queue = FQCoDel })
+	y := m.add("beta", func(c *Config) { c.Queue = FQCoDel })
+	m.meet()
+	s, r := m.newSender(x, y, 4000, false), m.newReceiver(y, x, 4000)
+	start := m.now
+	began := map[int]time.Time{}
+	var rtts []time.Duration
+	y.deliver = func(pkt []byte) {
+		if pkt[9] == protoTCP {
+			r.receive(pkt)
+			return
+		}
+		_, number := numberOf(pkt)
+		m.output(y, udp(y.addr, x.addr, 7, number, 84))
+	}
+	x.deliver = func(pkt []byte) {
+		if pkt[9] == protoTCP {
+			s.receive(pkt[20:])
+			return
+		}
+		_, number := numberOf(pkt)
+		rtts = append(rtts, m.now.Sub(began[number]))
+	}
+	if tcp {
+		s.push()
+		s.arm()
+	}
+	asked := 0
+	if ping {
+		var ask func()
+		ask = func() {
+			asked++
+			began[asked] = m.now
+			m.output(x, udp(x.addr, y.addr, 7, asked, 84))
+			m.after(every, ask)
+		}
+		m.after(from, ask)
+	}
+	m.run(from, nil)
+	before := r.octets
+	m.run(whole-from, nil)
+	b.ReportMetric(100*8*float64(r.octets-before)/m.now.Sub(start.Add(from)).Seconds()/medium.mode.NetBPS, "%tcp")
+	if slices.Sort(rtts); len(rtts) > 0 {
+		b.ReportMetric(float64(asked-len(rtts)), "pings-out")
+		b.ReportMetric(float64(rtts[len(rtts)/2].Milliseconds()), "median-ms")
+		b.ReportMetric(float64(rtts[len(rtts)*95/100].Milliseconds()), "p95-ms")
 	}
 }
