@@ -304,8 +304,9 @@ func (b *blockReader) measure() {
 	// degrees of freedom, so it is worth five nats.
 	best := none - 0.1
 	v.start, v.tau = 0, 1
+	loudest := 4*(power(0, 256*times)/float64(256*times)) + 1e-30
 	for tau := 96. * float64(times); tau < 9000*float64(times); tau *= 1.25 {
-		for a := 0.02 * floor; a < 4*(power(0, 256*times)/float64(256*times))+1e-30; a *= 1.3 {
+		for a := 0.02 * floor; a < loudest; a *= 1.3 {
 			var cost float64
 			for i, e := range b.bins {
 				m := floor + a*math.Exp(-(float64(64*times+i*bin)+float64(bin)/2)/tau)
