@@ -25,8 +25,10 @@ type Host interface {
 
 // settle is how long the loop waits after a wake-up before it looks at its
 // sources: what happens at the same moment is then seen together and taken in a
-// fixed order, whichever goroutine ran first.
-const settle = 100 * time.Microsecond
+// fixed order, whichever goroutine ran first. In virtual time any wait does that. On an
+// idle machine the kernel wakes a process a millisecond later from all but the
+// shortest, and a ping needs four of them.
+const settle = time.Microsecond
 
 const (
 	eventBacklog = 256 // PHY events between the receive goroutine and the loop
