@@ -309,7 +309,9 @@ func (e *Engine) signOfLife(now time.Time, p *peer, ev *phy.Event) {
 		if of == lower && p.forms[phy.Block].barred {
 			of = exact // less was seen because the path changes
 		}
-		p.rx.heard(ev.Quality.SNR, of)
+		if of != lower || e.formed || ev.Quality.SNR < e.modes[e.modes.index(ev.Burst.MCS)].SNRdB+comfort {
+			p.rx.heard(ev.Quality.SNR, of)
+		} // else it could not be seen to be more: few known values tell so much and not more
 	}
 	if p.state == PeerDown {
 		e.comeBack(now, p)

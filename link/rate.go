@@ -101,7 +101,7 @@ type reception struct {
 	leap    float64 // dB, the most of step
 	widen   float64 // dB, by which it widens when all is lost
 	streak  int     // frames lost in bursts of which most were
-	edge    float64 // dB, the widest margin at which too much was lost in the mode asked for
+	edge    float64 // dB, the widest margin with which too much was lost in the mode asked for
 	lossy   bool    // something was lost in a mode asked for
 	loss    float64 // share of frames lost before repair, smoothed
 	ceiling ceiling // of the mode to ask for: answers in it must reach us
@@ -169,9 +169,21 @@ func (e *Engine) target(i int) float64 {
 	return t
 }
 
+// bound is the widest margin with which bursts in the mode with an index are asked for. Where
+// both ways are open what a burst sees does not vary, dozens of frames fall with the one that
+// was a little too fast, and another burst like it is on its way. Elsewhere it is less
+// than any.
+func (e *Engine) bound(r *reception, mode int) float64 {
+	if !e.cfg.Caps.FullDuplex || math.IsNaN(r.snr) {
+		return math.Inf(-1)
+	}
+	return r.snr - e.modes[mode].SNRdB
+}
+
 // frames takes the outcome of a burst's frames; wanted tells that the burst came
-// in the mode asked for, so that its outcome says something about the margin.
-func (r *reception) frames(total, lost int, wanted bool, target float64) {
+// in the mode asked for, so that its outcome says something about the margin, and bound
+// is the widest one with which that mode is asked for: narrower ones are no better.
+func (r *reception) frames(total, lost int, wanted bool, target, bound float64) {
 	if total == 0 {
 		return
 	}
@@ -196,7 +208,7 @@ func (r *reception) frames(total, lost int, wanted bool, target float64) {
 	switch {
 	case share > target:
 		if wanted {
-			r.edge = max(r.edge, r.margin)
+			r.edge = max(r.edge, r.margin, bound)
 		}
 		r.margin += r.widen * (share - target) / (1 - target)
 		if r.streak >= wideFrames {

@@ -2,6 +2,7 @@ package link
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"testing"
 	"time"
@@ -122,7 +123,7 @@ func TestClimb(t *testing.T) {
 	r.heard(5, exact)
 	before, _ := r.want(m)
 	for range 8 {
-		r.frames(4, 0, true, m.target(before))
+		r.frames(4, 0, true, m.target(before), math.Inf(-1))
 		r.climb(m, before)
 		i, _ := r.want(m)
 		if promised := m.suiting(r.snr); i > max(before+1, promised) {
