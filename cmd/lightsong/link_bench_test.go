@@ -24,7 +24,7 @@ import (
 type loadHost struct {
 	from, to netip.Addr
 	start    time.Time
-	bulk     bool          // packets of 1280 octets without end, …
+	bulk     bool          // packets of 1280 octets without end, more than a lead carries, …
 	packets  int           // … or so many from loadFrom on
 	whole    time.Duration // until all of them had come from the one before, since loadFrom
 	every    time.Duration // an echo request of 84 octets so often; 0: none
@@ -32,6 +32,7 @@ type loadHost struct {
 	sequence uint32 // of TCP, as if all were one flow
 	content  *rand.ChaCha8
 	askAt    time.Time
+	bulkAt   time.Time
 	echo     chan []byte // answers to be sent
 	sentAt   map[uint32]time.Time
 	rtts     []time.Duration
@@ -77,6 +78,10 @@ func checksum(p []byte) uint16 {
 	return ^uint16(sum>>16 + sum)
 }
 
+// bulkEvery is the time from one packet of bulk to the next: 683 kb/s. Without a pause
+// a queue that drops would have to drop for ever.
+const bulkEvery = 15 * time.Millisecond
+
 // loadFrom is when finite loads begin: the stations know one another.
 const loadFrom = 10 * time.Second
 
@@ -89,40 +94,41 @@ const (
 // ReadPacket implements link.Host.
 func (h *loadHost) ReadPacket(ctx context.Context, p []byte) (int, error) {
 	for {
-		var due <-chan time.Time
-		if h.every > 0 {
-			if wait := time.Until(h.askAt); wait <= 0 {
-				h.askAt = time.Now().Add(h.every)
-				h.asked++
-				h.sentAt[h.asked] = time.Now()
-				return h.packet(p, 84, askKind, h.asked), nil
-			} else if !h.bulk {
-				timer := time.NewTimer(wait)
-				defer timer.Stop()
-				due = timer.C
+		now := time.Now()
+		next := now.Add(time.Hour) // of its own
+		ready := func(at time.Time) bool {
+			if at.Before(next) {
+				next = at
 			}
+			return !at.After(now)
+		}
+		if h.every > 0 && ready(h.askAt) {
+			h.askAt = now.Add(h.every)
+			h.asked++
+			h.sentAt[h.asked] = now
+			return h.packet(p, 84, askKind, h.asked), nil
 		}
 		select {
 		case a := <-h.echo:
 			return copy(p, a), nil
 		default:
 		}
-		if h.bulk {
+		if h.bulk && ready(h.bulkAt) {
+			h.bulkAt = now.Add(bulkEvery)
 			return h.packet(p, 1280, bulkKind, 0), nil
 		}
-		if wait := time.Until(h.start.Add(loadFrom)); h.packets > 0 && wait <= 0 {
+		if h.packets > 0 && ready(h.start.Add(loadFrom)) {
 			h.packets--
 			return h.packet(p, 1250, bulkKind, uint32(h.packets)), nil
-		} else if h.packets > 0 {
-			timer := time.NewTimer(wait)
-			defer timer.Stop()
-			due = timer.C
 		}
+		timer := time.NewTimer(next.Sub(now))
 		select {
 		case a := <-h.echo:
+			timer.Stop()
 			return copy(p, a), nil
-		case <-due:
+		case <-timer.C:
 		case <-ctx.Done():
+			timer.Stop()
 			return 0, ctx.Err()
 		}
 	}
