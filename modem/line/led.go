@@ -31,12 +31,12 @@ const (
 
 // ledSchemes by MCS of the profile "led1".
 var ledSchemes = [...]scheme{
-	{ledPairs, 1, 2, 0.088},
-	{ledPairs, 4, 5, 0.0205},
-	{ledPairs, 9, 10, 0.0073},
-	{ledWords, 2, 3, 0.045},
-	{ledWords, 4, 5, 0.0205},
-	{ledWords, 9, 10, 0.0073},
+	{rate: ledPairs, num: 1, den: 2, ber: 0.088},
+	{rate: ledPairs, num: 4, den: 5, ber: 0.0205},
+	{rate: ledPairs, num: 9, den: 10, ber: 0.0073},
+	{rate: ledWords, num: 2, den: 3, ber: 0.045},
+	{rate: ledWords, num: 4, den: 5, ber: 0.0205},
+	{rate: ledWords, num: 9, den: 10, ber: 0.0073},
 }
 
 func ledMost(rate int) int {

@@ -55,22 +55,24 @@ type scheme struct {
 	rate     int     // of chips
 	num, den int     // code rate of frames; 1/1: bare, with a check only
 	ber      float64 // bit error rate up to which 90 % of full frames are received
+
+	lightControl bool // control blocks at the higher of their code rates
 }
 
 // schemes by MCS. The error rates are measured (TestModesReachTheirThreshold)
 // with LLRs of ±ln((1−p)/p); a frame without code stands p = −ln(0.9)/bits.
 var schemes = [...]scheme{
-	{5, 1, 2, 0.088},
-	{4, 4, 5, 0.0205},
-	{3, 4, 5, 0.0205},
-	{2, 4, 5, 0.0205},
-	{1, 2, 3, 0.045},
-	{1, 4, 5, 0.0205},
-	{0, 1, 2, 0.088},
-	{0, 2, 3, 0.045},
-	{0, 4, 5, 0.0205},
-	{0, 9, 10, 0.0073},
-	{0, 1, 1, 2e-5},
+	{rate: 5, num: 1, den: 2, ber: 0.088},
+	{rate: 4, num: 4, den: 5, ber: 0.0205},
+	{rate: 3, num: 4, den: 5, ber: 0.0205},
+	{rate: 2, num: 4, den: 5, ber: 0.0205},
+	{rate: 1, num: 2, den: 3, ber: 0.045},
+	{rate: 1, num: 4, den: 5, ber: 0.0205},
+	{rate: 0, num: 1, den: 2, ber: 0.088},
+	{rate: 0, num: 2, den: 3, ber: 0.045},
+	{rate: 0, num: 4, den: 5, ber: 0.0205},
+	{rate: 0, num: 9, den: 10, ber: 0.0073},
+	{rate: 0, num: 1, den: 1, ber: 2e-5},
 }
 
 // framesPerSegment is how many full frames a light frame holds.

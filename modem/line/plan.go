@@ -11,8 +11,11 @@ const (
 	checkOctets = 4  // CRC-32 of a frame or control block
 
 	// The control block's code rate is 2/5: at the error rates that the
-	// strongest frames stand, it fails less often than they do, short as it is.
-	controlNum, controlDen = 2, 5
+	// strongest frames stand, it fails less often than they do, short as it is. On a bare
+	// UART, where it is most of a small packet's burst, it is 2/3 beside frames with
+	// next to no code.
+	controlNum, controlDen           = 2, 5
+	lightControlNum, lightControlDen = 2, 3
 
 	maxSegments    = 256
 	repeatFrom     = 3 // segments: the last one says the control block again
@@ -58,11 +61,15 @@ type plan struct {
 	repeated     bool // the last segment has the control block too
 }
 
-func codedControl(octets int) int {
-	if octets == 0 {
+// codedControl is the length on the light of a control block of n octets.
+func (s *scheme) codedControl(n int) int {
+	switch {
+	case n == 0:
 		return 0
+	case s.lightControl:
+		return ((n+checkOctets)*lightControlDen + lightControlNum - 1) / lightControlNum
 	}
-	return ((octets+checkOctets)*controlDen + controlNum - 1) / controlNum
+	return ((n+checkOctets)*controlDen + controlNum - 1) / controlNum
 }
 
 // layOut plans a burst. Errors wrap modem.ErrBurst.
@@ -80,7 +87,7 @@ func (f *form) layOut(mcs modem.MCS, frames, octets, control int) (plan, error) 
 	case control > modem.MaxControlOctets:
 		return fault("control block of %d octets: at most %d", control, modem.MaxControlOctets)
 	}
-	p := plan{form: f, mcs: mcs, scheme: &f.schemes[mcs], frames: frames, octets: octets, control: control, codedControl: codedControl(control), segments: 1}
+	p := plan{form: f, mcs: mcs, scheme: &f.schemes[mcs], frames: frames, octets: octets, control: control, codedControl: f.schemes[mcs].codedControl(control), segments: 1}
 	if frames == 0 {
 		p.octets = 0
 		return p, nil

@@ -78,8 +78,8 @@ var u6Schemes = [...]scheme{
 	{num: 2, den: 3, ber: 0.22},
 	{num: 4, den: 5, ber: 0.135},
 	{num: 9, den: 10, ber: 0.06},
-	{num: 15, den: 16, ber: 0.034},
-	{num: 1, den: 1, ber: 7e-5},
+	{num: 15, den: 16, ber: 0.034, lightControl: true},
+	{num: 1, den: 1, ber: 7e-5, lightControl: true},
 }
 
 var u6Form = &form{

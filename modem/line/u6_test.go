@@ -194,6 +194,44 @@ func TestU6ModesReachTheirThreshold(t *testing.T) {
 	}
 }
 
+// Where frames have next to no code of their own, control blocks with their light one still
+// come where a tenth of the frames is lost, and beside frames without any where no frame
+// is left: the sender hears of it.
+func TestU6LightControl(t *testing.T) {
+	const bursts = 100
+	for mcs, s := range u6Schemes {
+		if !s.lightControl {
+			continue
+		}
+		wrong := s.ber
+		if s.num == s.den {
+			wrong = u6Schemes[mcs-1].ber
+		}
+		for _, octets := range []int{6, 22, modem.MaxControlOctets} {
+			enc, dec := new(U6Encoder), new(U6Decoder)
+			rnd := rand.New(rand.NewPCG(11, uint64(mcs)))
+			u := uart{rnd: rnd, jitter: jitterFor(wrong)}
+			came := 0
+			for range bursts {
+				b := burstOf(rnd, modem.MCS(mcs), 0, 0, octets)
+				c := throughU6(t, enc, dec, b, func(chars []byte) []byte {
+					for i := range chars {
+						chars[i] = u.hear(chars[i])
+					}
+					return chars
+				})
+				if len(c.received) == 1 && bytes.Equal(c.received[0].burst.Control, b.Control) {
+					came++
+				}
+			}
+			t.Logf("MCS %d, %d octets: %d of %d with %.2g of the characters wrong", mcs, octets, came, bursts, wrong)
+			if came < bursts*99/100 {
+				t.Errorf("MCS %d: %d of %d control blocks of %d octets came with %.2g of the characters wrong", mcs, came, bursts, octets, wrong)
+			}
+		}
+	}
+}
+
 // Characters that are lost or come too many, and the damaged ones around them, cost
 // no frame: the marks put the rest in step again.
 func TestU6Slips(t *testing.T) {
