@@ -14,7 +14,6 @@ import (
 // is nothing to contend for: bursts follow one another, reports ride along.
 const (
 	hostTurn  = 8 * time.Millisecond  // given to the host to answer a packet before the link answers its burst
-	hostShare = 3                     // full duplex: an answer without content may wait for a third of what it takes
 	slack     = 20 * time.Millisecond // between what a station says and what its buffers do
 
 	minSlot     = 5 * time.Millisecond
@@ -325,7 +324,7 @@ func (e *Engine) fading(p *peer) time.Duration { return max(0, p.fading-e.turnar
 // would be most of a ping. So it does where both ways are open: what else the host
 // replies may follow at once. There nobody waits for an answer either, so that one
 // with no more than acknowledgements of TCP's may be later: programs reply after the
-// kernel.
+// kernel. It waits for as long as it takes, for so long it would be in a reply's way.
 func (e *Engine) oweAnswer(now time.Time, p *peer, gave int, airtime time.Duration) {
 	a := &e.access
 	at := now
@@ -336,7 +335,7 @@ func (e *Engine) oweAnswer(now time.Time, p *peer, gave int, airtime time.Durati
 	at = later(at, now.Add(fading))
 	a.owedLast, a.patient = at, false
 	if gave > 0 && e.cfg.Caps.FullDuplex {
-		a.owedLast = now.Add(e.usualAnswer(p, e.sendMode(p)) / hostShare)
+		a.owedLast = now.Add(e.usualAnswer(p, e.sendMode(p)))
 	}
 	if a.with != p {
 		a.with, a.since, a.initiator = p, now, false

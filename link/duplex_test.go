@@ -17,15 +17,15 @@ func duplexModes() (table []phy.Mode) {
 }
 
 // TestDuplexBudget: on a full-duplex medium a burst is so long that what it costs
-// besides its frames is a sixteenth, within a quarter to a half of the longest one; and
+// besides its frames is a sixteenth, within 0.25 to 0.7 of the longest one; and
 // shorter while somebody types. Frames get as much as the rest.
 func TestDuplexBudget(t *testing.T) {
 	for _, tt := range []struct{ cost, bulk, typing time.Duration }{
 		{2 * time.Millisecond, 500 * time.Millisecond, 150 * time.Millisecond},
 		{25 * time.Millisecond, 500 * time.Millisecond, 250 * time.Millisecond},
 		{54 * time.Millisecond, 864 * time.Millisecond, 500 * time.Millisecond},
-		{200 * time.Millisecond, time.Second, 600 * time.Millisecond},
-		{600 * time.Millisecond, 1200 * time.Millisecond, 1200 * time.Millisecond},
+		{200 * time.Millisecond, 1400 * time.Millisecond, 600 * time.Millisecond},
+		{600 * time.Millisecond, 1400 * time.Millisecond, 1400 * time.Millisecond},
 	} {
 		m := newMedium(t, testSeed)
 		m.duplex, m.cost, m.table = true, tt.cost, duplexModes()

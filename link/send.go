@@ -153,7 +153,7 @@ func (e *Engine) shortBurst(p *peer, mode, control int) time.Duration {
 // besides is how long a burst may be on a full-duplex medium, where several are on
 // their way at once, by how long one without frames is.
 func (e *Engine) besides(empty time.Duration) time.Duration {
-	return max(e.cfg.MaxBurst/historySize, min(e.cfg.MaxBurst/2, duplexCosts*empty))
+	return max(e.cfg.MaxBurst/historySize, min(e.cfg.MaxBurst*duplexMost/10, duplexCosts*empty))
 }
 
 // duplexCosts keeps what such a burst costs besides its frames to a sixteenth, unless
@@ -161,6 +161,7 @@ func (e *Engine) besides(empty time.Duration) time.Duration {
 // duplexShort does so while somebody types, at less of a wait.
 const (
 	duplexCosts = 16
+	duplexMost  = 7 // tenths of the longest burst: who hears none for leastKeep asks
 	duplexShort = 10
 	duplexLeast = 3 // so that most of a burst is not its head
 )
