@@ -13,8 +13,8 @@ import (
 // stretched to the turnaround of sound and light. On a full-duplex medium there
 // is nothing to contend for: bursts follow one another, reports ride along.
 const (
-	hostTurn  = 8 * time.Millisecond  // given to the host to answer a packet before the link answers its burst
-	slack     = 20 * time.Millisecond // between what a station says and what its buffers do
+	hostTurn = 8 * time.Millisecond  // given to the host to answer a packet before the link answers its burst
+	slack    = 20 * time.Millisecond // between what a station says and what its buffers do
 
 	minSlot     = 5 * time.Millisecond
 	minWindow   = 4  // slots of the first back-off
