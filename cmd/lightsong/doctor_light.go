@@ -67,10 +67,7 @@ func (o *doctorOptions) doctorLight(cmd *cobra.Command, c *upConfig) error {
 	case o.picture != "":
 		return usage(errors.New("--picture is for sound"))
 	}
-	cfg := led.Config{Dial: led.Serial(strings.TrimPrefix(c.Led.Board, serialScheme)), MaxSpeed: c.Led.MaxBaud, Dim: 2}
-	if c.Led.Dim != nil {
-		cfg.Dim = *c.Led.Dim
-	}
+	cfg := led.Config{Dial: led.Serial(strings.TrimPrefix(c.Led.Board, serialScheme)), MaxSpeed: c.Led.MaxBaud, Dim: c.Led.Dim}
 	t, err := led.OpenTester(cmd.Context(), cfg)
 	if err != nil {
 		return fmt.Errorf("%s: %w", c.Led.Board, err)

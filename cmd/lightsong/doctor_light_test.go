@@ -40,7 +40,7 @@ func TestDoctorLight(t *testing.T) {
 					return errors.Join(r.Gain(0, 1, tt.gain), r.Gain(1, 0, tt.gain), r.Glitches(1, tt.glitches))
 				})
 				open := func(board int) *led.Tester {
-					x, err := led.OpenTester(ctx, led.Config{Dial: func(context.Context) (led.Port, error) { return lines.Open(board), nil }, Dim: 2})
+					x, err := led.OpenTester(ctx, led.Config{Dial: func(context.Context) (led.Port, error) { return lines.Open(board), nil }})
 					if err != nil {
 						t.Fatal(err)
 					}

@@ -190,11 +190,7 @@ func openBoard(ctx context.Context, c *upConfig, log *slog.Logger) (lightPHY, er
 		}
 		return p, nil
 	}
-	cfg := led.Config{Dial: led.Serial(strings.TrimPrefix(c.Led.Board, serialScheme)), MaxSpeed: c.Led.MaxBaud, Dim: 2, Log: tell}
-	if c.Led.Dim != nil {
-		cfg.Dim = *c.Led.Dim
-	}
-	cfg.Rates = c.Led.rateSet()
+	cfg := led.Config{Dial: led.Serial(strings.TrimPrefix(c.Led.Board, serialScheme)), MaxSpeed: c.Led.MaxBaud, Rates: c.Led.rateSet(), Dim: c.Led.Dim, Log: tell}
 	p, err := led.Open(ctx, cfg)
 	switch {
 	case errors.Is(err, led.ErrVersion):

@@ -4,6 +4,11 @@ package main
 
 import (
 	"context"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -33,36 +38,58 @@ func TestOneLEDFigures(t *testing.T) {
 	}
 }
 
+// Ten boards that are switched on together get to know each other, whatever the seed: it
+// gives clocks, noise and the link's lots. LIGHTSONG_SEEDS is the first one and how many.
+func TestOneLEDStarts(t *testing.T) {
+	const n, limit = 10, 2 * time.Minute
+	first, count := uint64(1), uint64(20)
+	if s := os.Getenv("LIGHTSONG_SEEDS"); s != "" {
+		if _, err := fmt.Sscan(s, &first, &count); err != nil {
+			t.Fatalf("LIGHTSONG_SEEDS %q: %v", s, err)
+		}
+	}
+	for seed := first; seed < first+count; seed++ {
+		t.Run(strconv.FormatUint(seed, 10), func(t *testing.T) {
+			onBeamOf(t, roomOf(n, seed), led.Config{}, nil, func(ctx context.Context, b *beam) {
+				var course strings.Builder
+				met := 0
+				for at := 10 * time.Second; ; {
+					met = b.acquaintances(ctx, t)
+					since := time.Since(b.began)
+					for ; since >= at; at += 10 * time.Second {
+						fmt.Fprintf(&course, " %d", met)
+					}
+					if met == n*(n-1) || since > limit {
+						t.Logf("%v until %d of %d acquaintances; at each 10 s:%s", since.Round(100*time.Millisecond), met, n*(n-1), course.String())
+						break
+					}
+					time.Sleep(100 * time.Millisecond)
+				}
+				if met < n*(n-1) {
+					t.Errorf("seed %d: not all know each other", seed)
+				}
+			})
+		})
+	}
+}
+
 // Stations in one room, dark when idle, that all have more to send to the next one than
 // the light carries, beside a pair with the same light of which one sends.
 func TestOneLEDRoom(t *testing.T) {
 	light := oneLEDLight(74 * time.Microsecond)
-	dark := led.Config{Dim: 0}
 	var pair float64
-	onBeamOf(t, emu.Config{PPM: []float64{0, 4000}, LED: light, Seed: 1}, dark, nil, func(_ context.Context, b *beam) {
+	onBeamOf(t, emu.Config{PPM: []float64{0, 4000}, LED: light, Seed: 1}, led.Config{}, nil, func(_ context.Context, b *beam) {
 		pair = b.goodput(20*time.Second, 60*time.Second)
 	})
 	const n, settle, measure = 10, 30 * time.Second, 120 * time.Second
-	ppm := make([]float64, n)
-	for i := range ppm {
-		ppm[i] = float64(i*2777%10000) - 5000
-	}
-	onBeamOf(t, emu.Config{Boards: n, PPM: ppm, LED: light, Seed: 1}, dark, nil, func(ctx context.Context, b *beam) {
-		began := time.Now()
-		for met := 0; met < n*(n-1); time.Sleep(100 * time.Millisecond) {
-			if time.Since(began) > 5*time.Minute {
-				t.Fatalf("%d of %d acquaintances after %v", met, n*(n-1), time.Since(began))
+	onBeamOf(t, roomOf(n, 1), led.Config{}, nil, func(ctx context.Context, b *beam) {
+		for b.acquaintances(ctx, t) < n*(n-1) {
+			if time.Since(b.began) > 5*time.Minute {
+				t.Fatalf("%d of %d acquaintances after %v", b.acquaintances(ctx, t), n*(n-1), time.Since(b.began))
 			}
-			met = 0
-			for _, r := range b.run {
-				for _, p := range roomStats(ctx, t, r).Peers {
-					if p.State == link.PeerUp && p.Name != "" {
-						met++
-					}
-				}
-			}
+			time.Sleep(100 * time.Millisecond)
 		}
-		t.Logf("one LED, %d stations: all know each other %v after the first two", n, time.Since(began).Round(time.Second))
+		t.Logf("one LED, %d stations: all know each other after %v", n, time.Since(b.began).Round(time.Second))
 		for _, h := range b.hosts {
 			h.send(1400, time.Second)
 		}
@@ -81,6 +108,28 @@ func TestOneLEDRoom(t *testing.T) {
 			n, sum*sum/squares/n, share(after.lit-before.lit), share(after.heard-before.heard), after.lost-before.lost, after.frames-before.frames,
 			8*sum/measure.Seconds()/1e3, 8*sum/measure.Seconds()/pair, pair/1e3)
 	})
+}
+
+// roomOf is n boards with one LED each, clocks up to 1 % apart.
+func roomOf(n int, seed uint64) emu.Config {
+	random := rand.New(rand.NewPCG(seed, 2))
+	c := emu.Config{Boards: n, LED: oneLEDLight(74 * time.Microsecond), Seed: seed}
+	for range n {
+		c.PPM = append(c.PPM, 1e4*random.Float64()-5e3)
+	}
+	return c
+}
+
+// acquaintances counts who knows whom: two for each pair of stations.
+func (b *beam) acquaintances(ctx context.Context, t *testing.T) (met int) {
+	for _, r := range b.run {
+		for _, p := range roomStats(ctx, t, r).Peers {
+			if p.State == link.PeerUp && p.Name != "" {
+				met++
+			}
+		}
+	}
+	return met
 }
 
 // roomful is what a room full of stations has come to.

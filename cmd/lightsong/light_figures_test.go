@@ -99,7 +99,7 @@ func TestLightTCP(t *testing.T) {
 		hosts[i] = newTCPHost(from, to)
 		return hosts[i]
 	}
-	onBeamOf(t, emu.Config{PPM: []float64{0, 20000}, Jitter: 50, Seed: 1}, led.Config{Dim: 2}, instead, func(context.Context, *beam) {
+	onBeamOf(t, emu.Config{PPM: []float64{0, 20000}, Jitter: 50, Seed: 1}, led.Config{}, instead, func(context.Context, *beam) {
 		got := tcpGoodput(hosts, 5*time.Second, 20*time.Second)
 		t.Logf("TCP one way %.1f kb/s of payload; round trip %v, %d segments repeated", got/1e3, hosts[0].rtt.Round(time.Millisecond), hosts[0].repeated)
 	})

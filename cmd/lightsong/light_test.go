@@ -132,6 +132,7 @@ func (h *beamHost) poke() {
 // emulator's clock: one USB frame a millisecond, what hosts compute costs no time.
 // Each host sends to the next one.
 type beam struct {
+	began time.Time // when boards were opened
 	lines *emu.Lines
 	hosts []*beamHost
 	phys  []*led.PHY
@@ -142,7 +143,7 @@ type beam struct {
 // does so from the start. With c.LED the boards hear with the LED that sends.
 func onBeam(t *testing.T, c emu.Config, rates int, f func(ctx context.Context, b *beam), spoil ...func(*emu.Rig) error) {
 	t.Helper()
-	onBeamOf(t, c, led.Config{Dim: 2, Rates: rates}, nil, f, spoil...)
+	onBeamOf(t, c, led.Config{Rates: rates}, nil, f, spoil...)
 }
 
 // onBeamOf is onBeam with boards that are set up otherwise, and hosts that instead
@@ -162,7 +163,7 @@ func onBeamOf(t *testing.T, c emu.Config, board led.Config, instead func(i int, 
 		for _, s := range spoil {
 			lines.Do(s)
 		}
-		b := &beam{lines: lines}
+		b := &beam{began: time.Now(), lines: lines}
 		for i := range n {
 			board.Dial = func(context.Context) (led.Port, error) { return lines.Open(i), nil }
 			p, err := led.Open(ctx, board)

@@ -17,6 +17,7 @@ enum {
 	PULSE = LS_SLOT - LS_DARK_END - LS_FRONT, /* ticks of a full slot's light that a receiver in step sees */
 	SEEK_BITS = 64,
 	TRIM_ERROR = 150, /* 1/256 tick a slot, 0.15 %: what acquisition may be wrong by */
+	MOST_TRIM = 6 * LS_SLOT, /* 1/256 tick a slot, 2.3 %: clocks and that error */
 	SYNC = 0xEB90,
 	SLOW = 1          /* the rate that sends pairs */
 };
@@ -221,13 +222,13 @@ bool ls_slots_acquire(const uint16_t *discharge, const uint8_t *gap, uint8_t n, 
 	uint16_t apart = middle[1] - middle[0];
 	if (apart == 0)
 		return false;
-	if (!in_step) {
-		int16_t trim = (int16_t)((int32_t)turned((int16_t)(b - a)) * (256L * LS_SLOT) / apart);
-		int16_t off = (int16_t)(trim - t->trim);
-		if (trim > 256 / 40 * LS_SLOT || trim < -256 / 40 * LS_SLOT) /* 2.3 % */
+	int32_t measured = turned((int16_t)(b - a)) * (256L * LS_SLOT) / apart, off = measured - t->trim;
+	if (off > TRIM_ERROR || off < -TRIM_ERROR) {
+		if (measured > MOST_TRIM || measured < -MOST_TRIM)
 			return false;
-		if (off > TRIM_ERROR || off < -TRIM_ERROR)
-			t->trim = trim;
+		/* A frame can be read with a clock that is 0.2 % off. */
+		bool near = off <= 2 * TRIM_ERROR && off >= -2 * TRIM_ERROR;
+		t->trim = (int16_t)(in_step && near ? t->trim + off / 2 : measured);
 	}
 	/* Both brought back to tick 0 with the sender's period, and their mean. */
 	int16_t first = (int16_t)(a - (int32_t)(middle[0] / (2 * LS_SLOT)) * t->trim / 128);

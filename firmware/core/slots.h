@@ -67,9 +67,11 @@ void ls_slots_sense_anew(struct ls_slot_sense *s);
 /* From n discharges one after the other, gap ticks from each one's end to the
  * next one's start, the first started at 0: the tick, from 0 on, at which a receiver
  * in step begins a slot that is full, and by how much the sender's slots are longer
- * than LS_SLOT. In step that is known; else t->trim is what was believed, and
- * gives way where it is further off than 8 ms of light can be wrong. False: that was
- * no preamble. */
+ * than LS_SLOT. t->trim is what was believed, and gives way where it is further off
+ * than 8 ms of light can be wrong. In step it is known as a rule, and better than it can
+ * be measured beside lamps that flicker; but others may keep step with another clock, and
+ * of a frame whose clock is 0.4 % from what is believed hardly anything can be read. So
+ * it gives way half where it is twice as far off at most, and else as well. False: that was no preamble. */
 struct ls_slot_timing {
 	uint16_t begin; /* ticks, less than two slots */
 	int16_t trim;   /* 1/256 tick */

@@ -1,6 +1,7 @@
 package emu_test
 
 import (
+	"errors"
 	"math/bits"
 	"math/rand/v2"
 	"testing"
@@ -90,5 +91,35 @@ func TestLEDFrames(t *testing.T) {
 				t.Errorf("seed %d: %d of %d frames lost, %d of %d bits wrong, want at most %g", seed, lost, frames, wrong, total, tt.ber)
 			}
 		})
+	}
+}
+
+// Boards keep step with whom they hear. So there are groups with clocks of their own
+// where not all hear each other, as while they are switched on; a board that comes to
+// hear another group reads its frames, though it is in step with its own.
+func TestLEDGroups(t *testing.T) {
+	const seed, frames = 7, 24
+	for _, apart := range []float64{3000, 10000} { // ppm
+		r := start(t, emu.Config{Boards: 3, PPM: []float64{-apart / 2, 0, apart / 2}, LED: &emu.LED{Noise: 0.01}, Seed: seed})
+		r.open(115200)
+		for i := range r.Hosts { // dark when idle
+			r.ask(i, emu.Ack, emu.Configure, 0x03, 0, 0, 100, 0)
+		}
+		if err := errors.Join(r.Gain(0, 2, 0), r.Gain(2, 0, 0)); err != nil {
+			t.Fatal(err)
+		}
+		rnd := rand.New(rand.NewPCG(seed, 1))
+		lost := 0
+		for i := range frames {
+			if wrong, _ := r.crosses(2*(i%2), 1, pairs, random(rnd, 20)); wrong != 0 {
+				lost++
+			}
+		}
+		t.Logf("seed %d: clocks %.0f ppm apart: %d of %d frames lost", seed, apart, lost, frames)
+		// core's model of such light: one frame in 30 is lost, one in 13 where the clocks are apart by as much as
+		// can hardly be told.
+		if lost > frames/4 {
+			t.Errorf("seed %d: clocks %.0f ppm apart: %d of %d frames lost", seed, apart, lost, frames)
+		}
 	}
 }

@@ -28,9 +28,9 @@ func TestOneLED(t *testing.T) {
 			const seed = 6
 			r := emutest.Start(t, emu.Config{PPM: []float64{0, 4000}, LED: &tt.light, Seed: seed})
 			emutest.Bubble(t, r, func(ctx context.Context, lines *emu.Lines) {
-				a := open(ctx, t, led.Config{Dial: dial(lines, 0), Dim: 2})
+				a := open(ctx, t, led.Config{Dial: dial(lines, 0)})
 				defer a.Close()
-				b := open(ctx, t, led.Config{Dial: dial(lines, 1), Dim: 2})
+				b := open(ctx, t, led.Config{Dial: dial(lines, 1)})
 				defer b.Close()
 				if modes := b.Caps().Modes; !b.Info().OneLED() || len(modes) != 6 || modes[0].Profile != "led1" {
 					t.Fatalf("%+v %+v", b.Info(), modes)
@@ -100,6 +100,9 @@ func TestOneLED(t *testing.T) {
 						t.Logf("%+v", report)
 						if err != nil {
 							return err
+						}
+						if i == 1 && report.MeanLevel > 0.1 { // it has sent once; idle light is 0.35
+							t.Errorf("board %d: %.3f of full light in the mean", i, report.MeanLevel)
 						}
 						if report.Overruns != 0 || report.Overwritten != 0 {
 							t.Errorf("board %d: %d UART overruns, %d octets overwritten", i, report.Overruns, report.Overwritten)

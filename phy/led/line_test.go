@@ -304,7 +304,7 @@ func TestCheckImage(t *testing.T) {
 }
 
 func TestBadConfiguration(t *testing.T) {
-	for i, c := range []led.Config{{MaxSpeed: 9600}, {Dim: 3}, {Rates: 64}, {Rates: -1}} {
+	for i, c := range []led.Config{{MaxSpeed: 9600}, {Dim: new(3)}, {Dim: new(-1)}, {Rates: 64}, {Rates: -1}} {
 		if _, err := led.Open(t.Context(), c); err == nil {
 			t.Errorf("configuration %d was taken", i)
 		}

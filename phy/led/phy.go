@@ -59,9 +59,26 @@ type Config struct {
 	// stands for DefaultRates. All stations of a light field need the same. Boards whose
 	// one LED both sends and hears have no chip rates: for them it means nothing.
 	Rates int
-	Dim   int // 0 dark when idle (infrared), 1 a quarter of the light, 2 half of it
+	// Dim is the light: 0 dark when idle, 1 a quarter of full light, 2 half of it (of a board
+	// whose one LED both sends and hears: 0.18, 0.35). Nil: what suits the board. One LED
+	// is then dark when idle, because idle light out of step shines where others measure.
+	Dim *int
 	// Log is told, in words, when the board is found or lost. It may be nil.
 	Log func(what string, err error)
+}
+
+const mostDim = 2
+
+// dim is the light of a board.
+func (c *Config) dim(info Info) byte {
+	switch {
+	case c.Dim != nil:
+		return byte(*c.Dim)
+	case info.OneLED():
+		return 0
+	default:
+		return mostDim
+	}
 }
 
 // DefaultRates are those of 1 Mchip/s to 125 kchip/s. A run of 8 chips of a slower
@@ -162,8 +179,8 @@ func Open(ctx context.Context, cfg Config) (*PHY, error) {
 	if cfg.Rates < 0 || cfg.Rates >= 1<<line.Rates {
 		return nil, fmt.Errorf("chip rates %#x: there are %d", cfg.Rates, line.Rates)
 	}
-	if cfg.Dim < 0 || cfg.Dim > 2 {
-		return nil, fmt.Errorf("dim %d: must be 0 to 2", cfg.Dim)
+	if cfg.Dim != nil && (*cfg.Dim < 0 || *cfg.Dim > mostDim) {
+		return nil, fmt.Errorf("dim %d: must be 0 to %d", *cfg.Dim, mostDim)
 	}
 	p := &PHY{
 		cfg: cfg, closed: make(chan struct{}), fatal: make(chan error, 1),
@@ -232,7 +249,7 @@ func (p *PHY) configure(info Info) ([]byte, error) {
 	if p.rates == 0 || info.LineCodes&code == 0 {
 		return nil, fmt.Errorf("%w: it knows none of our rates", ErrVersion)
 	}
-	config := []byte{msgConfig, byte(p.rates), byte(p.cfg.Dim), option}
+	config := []byte{msgConfig, byte(p.rates), p.cfg.dim(info), option}
 	return binary.LittleEndian.AppendUint16(config, gapMicros), nil
 }
 

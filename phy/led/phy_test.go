@@ -65,8 +65,8 @@ func hear(p phy.PHY) (events chan timed) {
 func TestBurstsCross(t *testing.T) {
 	r := emutest.Start(t, emu.Config{PPM: []float64{0, 20000}, Jitter: 50, Seed: 1})
 	emutest.Bubble(t, r, func(ctx context.Context, lines *emu.Lines) {
-		a := open(ctx, t, led.Config{Dial: dial(lines, 0), Rates: 0x3F, Dim: 2})
-		b := open(ctx, t, led.Config{Dial: dial(lines, 1), Rates: 0x3F, Dim: 2})
+		a := open(ctx, t, led.Config{Dial: dial(lines, 0), Rates: 0x3F})
+		b := open(ctx, t, led.Config{Dial: dial(lines, 1), Rates: 0x3F})
 		defer a.Close()
 		defer b.Close()
 		events := hear(b)

@@ -18,7 +18,7 @@ import (
 // line idle meanwhile. One goroutine uses it at a time.
 type Tester struct {
 	c   *connection
-	dim int
+	dim byte
 	max int // baud
 }
 
@@ -43,13 +43,14 @@ func OpenTester(ctx context.Context, cfg Config) (*Tester, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &Tester{c: newConnection(port, deaf{}), dim: cfg.Dim}
+	t := &Tester{c: newConnection(port, deaf{})}
 	t.max = cmp.Or(cfg.MaxSpeed, 1000000)
 	if err := t.c.find(ctx, t.max); err != nil {
 		t.c.end(err)
 		return nil, err
 	}
 	t.c.raise(ctx, t.max)
+	t.dim = cfg.dim(t.c.info)
 	return t, nil
 }
 
@@ -168,7 +169,7 @@ func (t *Tester) begin(ctx context.Context, mode byte, rate, octets, frames int)
 
 // listenAt makes the board listen at one rate alone.
 func (t *Tester) listenAt(ctx context.Context, rate int) error {
-	config := []byte{msgConfig, 1 << rate, byte(t.dim), 0}
+	config := []byte{msgConfig, 1 << rate, t.dim, 0}
 	m, err := t.c.ask(ctx, msgAck, binary.LittleEndian.AppendUint16(config, gapMicros)...)
 	if err == nil && m[0] == msgError {
 		err = fmt.Errorf("the board refuses its configuration: %s", printable(m[3:]))
