@@ -463,6 +463,9 @@ func (e *Engine) silence(now time.Time, p *peer) {
 	e.stats.Bursts.Silence++
 	p.question.open = false
 	a.floor.next = 0 // whoever had it: what was said did not arrive
+	if a.rash && p.silent == 0 {
+		a.floor.toldMore = false // it met another's, as far as we know
+	}
 	e.noAnswer(now, p)
 	if a.asked == p {
 		a.asked = nil
@@ -670,7 +673,8 @@ func (e *Engine) nextBurst(now time.Time, dst *phy.Burst) bool {
 // due, then broadcast packets, then what the peers are owed in turn.
 func (e *Engine) contend(now time.Time, dst *phy.Burst) bool {
 	a := &e.access
-	if e.beaconDue(now) && e.buildBeacon(now, dst) {
+	// Who will be named soon sends its beacon then: an open floor is for those who will not.
+	if e.beaconDue(now) && !(e.awaitsFloor(now) && e.anyReady(now)) && e.buildBeacon(now, dst) {
 		return true
 	}
 	if e.floodReady() && e.buildFlood(now, dst) {
@@ -698,6 +702,11 @@ func (e *Engine) contend(now time.Time, dst *phy.Burst) bool {
 		*a = before
 	}
 	return false
+}
+
+// anyReady tells whether a peer would get a burst now.
+func (e *Engine) anyReady(now time.Time) bool {
+	return slices.ContainsFunc(e.peers, func(p *peer) bool { return p.wants() && !now.Before(p.holdOff) })
 }
 
 // floodReady tells whether broadcast packets wait and somebody is there to hear

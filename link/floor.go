@@ -26,6 +26,7 @@ const (
 	firstBurst = 400 * time.Millisecond // after silence, when others may begin at the same moment
 	quietFor   = time.Second
 	lastOfTurn = 0.75 // share of a turn after which it ends with the next answer
+	shareFrom  = 2    // others want: turns are single bursts, if those are not very short
 )
 
 // floor is who may speak.
@@ -35,7 +36,8 @@ type floor struct {
 	gave     bool   // we named it
 	toldMore bool   // others have heard that we have more to send
 	opened   time.Time
-	held     time.Duration // how long our last turn was; 0: we are a newcomer
+	newcomer bool          // our turn is one of which others did not know that we want it
+	held     time.Duration // how long our last turn was; 0: it was long ago
 	heldTo   time.Time     // and its end
 }
 
@@ -58,7 +60,7 @@ func (e *Engine) passFloor(now time.Time, p *peer, mode int, airtime time.Durati
 				c.next = e.address
 			}
 		}
-	case !c.more, now.Add(airtime).Sub(a.since) >= time.Duration(lastOfTurn*float64(e.turn(now, p, e.exchangeCost(p, mode, len(e.block))))):
+	case !c.more, now.Add(airtime).Sub(a.since) >= e.enough(now, p, e.exchangeCost(p, mode, len(e.block))):
 		c.next = e.nextSpeaker(now, p)
 	case a.rash && e.others() > 1 && now.Sub(a.floor.opened) >= openToPeers:
 		c.next = anyone // who else wants?
@@ -67,12 +69,13 @@ func (e *Engine) passFloor(now time.Time, p *peer, mode int, airtime time.Durati
 	}
 }
 
-// beginTurn begins our turn, with a burst to p. Who has not spoken lately, and not
-// said that it wants to, is a newcomer: others may have come to want the floor
-// meanwhile, of whom it does not know.
+// beginTurn begins our turn, with a burst to p. Who has not said that it wants it is a
+// newcomer: what it wants it for may be what others, of whom nobody knows either, came to want
+// theirs for at the same moment.
 func (e *Engine) beginTurn(now time.Time, p *peer) {
 	a := &e.access
-	if f := &a.floor; !f.toldMore && now.Sub(f.heldTo) >= wantFor {
+	f := &a.floor
+	if f.newcomer = !f.toldMore; f.newcomer && now.Sub(f.heldTo) >= quietFor {
 		f.held = 0
 	}
 	a.with, a.since, a.initiator = p, now, true
@@ -110,19 +113,36 @@ func (p *peer) wantsFloor(now time.Time) bool {
 // What that station has for us it says in its answers. A newcomer's turns begin with
 // the shortest and double, because it does not know who else wants.
 func (e *Engine) turn(now time.Time, with *peer, cost time.Duration) time.Duration {
-	others := 0
-	for _, p := range e.peers {
-		if p.wantsFloor(now) && (p != with || !p.talks) {
-			others++
-		}
-	}
 	most := e.turnLimit()
 	least := min(max(leastTurn, turnCosts*cost), most)
-	turn := max(least, most/time.Duration(1+others))
+	turn := max(least, most/time.Duration(1+e.rivals(now, with)))
 	if f := &e.access.floor; e.others() > 1 {
 		turn = min(turn, max(leastTurn, 2*f.held))
 	}
 	return turn
+}
+
+// rivals is the number of stations that want the floor, but for one with which we
+// exchange what both have.
+func (e *Engine) rivals(now time.Time, with *peer) (n int) {
+	for _, p := range e.peers {
+		if p.wantsFloor(now) && (p != with || !p.talks) {
+			n++
+		}
+	}
+	return n
+}
+
+// enough is how long a turn has lasted when the next answer ends it. One burst may be
+// as long as the turn; but if it is shorter, because of its form or for want of more to the same
+// station, the next one costs hardly more after the turns of others: they then come the sooner,
+// and of several that began at once none is ready a round of long turns before the others.
+func (e *Engine) enough(now time.Time, with *peer, cost time.Duration) time.Duration {
+	turn := e.turn(now, with, cost)
+	if e.rivals(now, with) >= shareFrom {
+		turn = min(turn, max(leastTurn, cost))
+	}
+	return time.Duration(lastOfTurn * float64(turn))
 }
 
 // turnLimit is how long the medium may be held at most. Where only one other station
@@ -156,7 +176,7 @@ func (e *Engine) nextSpeaker(now time.Time, p *peer) uint16 {
 		}
 	}
 	switch {
-	case now.Sub(e.access.floor.opened) >= patience, patience == openToPeers && e.access.floor.held == 0:
+	case now.Sub(e.access.floor.opened) >= patience, patience == openToPeers && e.access.floor.newcomer:
 		return anyone
 	case after != 0:
 		return after
@@ -192,7 +212,8 @@ func (e *Engine) floorNamed(now time.Time, c *control, ours bool) {
 	if ours {
 		f.toldMore = c.more
 	}
-	if f.next != 0 && !e.hasFloor() && e.access.window == minWindow { // else contention is what keeps colliding stations apart
+	apart := e.access.window == minWindow || f.next == anyone && e.others() < openSlots // else contention is what keeps colliding stations apart
+	if f.next != 0 && !e.hasFloor() && apart {
 		e.access.backoff = time.Duration(e.rank(now))*e.slot() + 1 // none would be drawn anew
 	}
 }
@@ -212,6 +233,13 @@ func (e *Engine) floorLapses(now time.Time) {
 // hasFloor tells whether we are named.
 func (e *Engine) hasFloor() bool { return e.access.floor.next == e.address }
 
+// awaitsFloor tells whether the floor was open lately and we, of whom others know that
+// we want it, were not named since.
+func (e *Engine) awaitsFloor(now time.Time) bool {
+	f := &e.access.floor
+	return f.toldMore && !e.hasFloor() && e.others() > 1 && now.Sub(f.opened) < openToPeers
+}
+
 // rank is how many slots we wait for when the floor was given to another who
 // stays silent, or to anyone.
 func (e *Engine) rank(now time.Time) int {
@@ -220,7 +248,8 @@ func (e *Engine) rank(now time.Time) int {
 	if from == anyone {
 		from = f.from // after a round of those who want, it is not the first's turn again
 	}
-	mine := e.address - from // addresses behind from, in a circle
+	from++
+	mine := e.address - from // addresses behind from, in a circle: its own is the last
 	before, all := 0, 0
 	for _, p := range e.peers {
 		if p.address == f.next || !p.wantsFloor(now) {

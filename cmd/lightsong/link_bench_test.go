@@ -160,7 +160,10 @@ func (h *loadHost) WritePacket(p []byte) error {
 // SetCarrier implements link.Host.
 func (h *loadHost) SetCarrier(bool) error { return nil }
 
-var traced = flag.Bool("bursts", false, "benchmarks of the link: log every burst and what was heard of it")
+var (
+	courseSeed = flag.Uint64("course-seed", 1, "BenchmarkCourse: seed of the first run")
+	traced     = flag.Bool("bursts", false, "benchmarks of the link: log every burst and what was heard of it")
+)
 
 // tracer is a PHY that logs what passes.
 type tracer struct {
@@ -343,6 +346,9 @@ func BenchmarkCarried(b *testing.B) {
 	}
 }
 
+// courseLimit is how long what BenchmarkCourse measures may take.
+const courseLimit = 45 * time.Second
+
 // BenchmarkCourse measures what the acoustic-network course asks for: stations
 // in a room of RT60 0.15 s at 25 dB that each send 6250 octets to the next one
 // at once, and the same with a jammer (bursts of 50–100 ms, gaps of 100–200 ms).
@@ -367,9 +373,9 @@ func BenchmarkCourse(b *testing.B) {
 					hosts = append(hosts, &loadHost{packets: 5})
 				}
 				linked(b, "air", sims.AirConfig{
-					Seed: 1 + uint64(i), Room: sims.AirRoom{RT60: new(0.15), DRR: new(3.0)},
+					Seed: *courseSeed + uint64(i), Room: sims.AirRoom{RT60: new(0.15), DRR: new(3.0)},
 					Station: sims.AirStation{SNRdB: new(25.0)}, Jammers: c.jammers,
-				}, 90*time.Second, hosts)
+				}, loadFrom+courseLimit, hosts)
 				first, last, sum, squares := time.Hour, time.Duration(0), 0., 0.
 				var all []time.Duration
 				for i, h := range hosts {
@@ -383,7 +389,7 @@ func BenchmarkCourse(b *testing.B) {
 					all = append(all, h.whole)
 				}
 				whole, apart, jain := last.Seconds(), (last - first).Seconds(), sum*sum/squares/float64(len(hosts))
-				b.Logf("seed %d: %v, Jain %.3f", 1+i, all, jain)
+				b.Logf("seed %d: %v, Jain %.3f", *courseSeed+uint64(i), all, jain)
 				sums.whole, sums.apart, sums.jain = sums.whole+whole, sums.apart+apart, sums.jain+jain
 				worst.whole, worst.apart, worst.jain = max(worst.whole, whole), max(worst.apart, apart), min(worst.jain, jain)
 			}
