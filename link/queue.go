@@ -58,8 +58,7 @@ const (
 	interactiveFor   = 3 * time.Second        // and for more of it, at least
 	interactiveTurns = 8                      // or for as long as so many bursts take
 	interactiveCosts = 6                      // bursts are then this many times as long as one without content,
-	leastCosts       = 2                      // where that is slow so many times,
-	slowBurst        = 800 * time.Millisecond // or so long: two of them and what both cost are two seconds
+	slowBurst        = 500 * time.Millisecond // or so long, where that is slow: with what it and a pair of the packet's own cost two seconds
 	hurryShare       = 4
 	leastBurst       = 150 * time.Millisecond
 )

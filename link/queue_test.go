@@ -145,7 +145,7 @@ func TestPingUnderLoad(t *testing.T) {
 					burst := max(duplexLeast*c.cost, min(duplexShort*c.cost, 500*time.Millisecond))
 					limit = 2*burst + c.cost + answer + 2*turn
 				} else {
-					burst := min(interactiveCosts*(2*c.cost+2*turn), max(slowBurst, leastCosts*(2*c.cost+2*turn)))
+					burst := min(interactiveCosts*(2*c.cost+2*turn), max(slowBurst, 2*c.cost+2*turn))
 					limit = 3 * (burst + 2*turn + answer)
 				}
 				if got.p95 > limit || got.lost > 0 || got.p95 > fifo.p95/less {

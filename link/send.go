@@ -144,10 +144,12 @@ func (e *Engine) shortBurst(p *peer, mode, control int) time.Duration {
 		return max(leastBurst, min(e.cfg.MaxBurst/historySize, duplexShort*empty), duplexLeast*empty)
 	}
 	cost := e.exchangeCost(p, mode, control)
-	if !e.concise(p) { // who does not know yet how long answers take, or why they stay out, had better not ask more often
+	if !e.concise(p) || p.tx.loss >= cleanLoss {
+		// Who does not know yet how long answers take, or why they stay out, had better not
+		// ask more often, and short bursts have little parity.
 		return max(leastBurst, interactiveCosts*cost)
 	}
-	return max(leastBurst, min(interactiveCosts*cost, max(slowBurst, leastCosts*cost)))
+	return max(leastBurst, min(interactiveCosts*cost, max(slowBurst, cost)))
 }
 
 // besides is how long a burst may be on a full-duplex medium, where several are on
