@@ -564,8 +564,9 @@ func (p *peer) says() bool {
 	}
 	open := p.windowOpen()
 	says := func(f *flow) bool {
-		pkt := f.head(open)
-		return pkt != nil && (pkt.numbered || !pkt.segment.pure)
+		return slices.ContainsFunc(f.packets, func(pkt *packet) bool {
+			return len(pkt.todo) > 0 && (pkt.numbered || open && !pkt.segment.pure)
+		})
 	}
 	return slices.ContainsFunc(p.fresh, says) || slices.ContainsFunc(p.old, says)
 }

@@ -63,14 +63,14 @@ func (s *segment) sameConnection(old *segment, p, q []byte) bool {
 }
 
 // supersedes tells whether s, which came later, says all that old says, a pure
-// acknowledgement that waits before it (RFC 3449 §5.2.1): it acknowledges more.
-// What senders count or wait for is kept: duplicate acknowledgements, which
+// acknowledgement that waits before it (RFC 3449 §5.2.1): it acknowledges more, or as much
+// beside data, with which a program replied to what the kernel had just acknowledged. What senders count or wait for is kept: duplicate acknowledgements, which
 // acknowledge the same (fast retransmit, RFC 5681 §3.2), selective ones, and
 // every change of flags (ECN-Echo, RFC 3168 §6.1.3).
 func (s *segment) supersedes(old *segment) bool {
 	const same = ^uint8(tcpPSH)
 	return old.pure && !old.sack && s.flags&tcpACK != 0 && s.flags&(tcpSYN|tcpRST) == 0 &&
-		(s.flags^old.flags)&same&^tcpFIN == 0 && int32(s.ack-old.ack) > 0 && int32(s.seq-old.seq) >= 0
+		(s.flags^old.flags)&same&^tcpFIN == 0 && (int32(s.ack-old.ack) > 0 || s.ack == old.ack && s.payload > 0) && int32(s.seq-old.seq) >= 0
 }
 
 // repeats tells whether a segment is in one that waits before it: its host has

@@ -69,7 +69,7 @@ func TestRepeatedAfterArrival(t *testing.T) {
 
 // TestSlowFullDuplex: where a burst without content takes an eighth of a second, a
 // packet is not cut in pieces, and the answer of a program that takes 40 ms is in the
-// first burst that comes back.
+// first burst that comes back, at once, in the place of the kernel's acknowledgement.
 func TestSlowFullDuplex(t *testing.T) {
 	m := newMedium(t, testSeed)
 	m.duplex, m.table = true, testModes[:4] // no faster mode is tried meanwhile
@@ -95,9 +95,16 @@ func TestSlowFullDuplex(t *testing.T) {
 		}
 	}
 	a.observe, b.observe = note(&bursts), note(&back)
+	const reply = 40 * time.Millisecond
+	var came, left time.Time
+	b.observe = func(now time.Time, x *phy.Burst) {
+		note(&back)(now, x)
+		left = now
+	}
 	b.deliver = func(pkt []byte) {
-		b.got = append(b.got, pkt)
-		m.after(40*time.Millisecond, func() { m.send(b, ipv4(protoTCP, b.addr, a.addr, 1, 99, 60)) })
+		b.got, came = append(b.got, pkt), m.now
+		m.send(b, tcpPacket(b.addr, a.addr, 1<<16|1, 1, 0, tcpACK, false, 1, 1, nil, 0)) // the kernel's
+		m.after(reply, func() { m.send(b, ipv4(protoTCP, b.addr, a.addr, 1, 99, 60)) })
 	}
 	m.send(a, ipv4(protoTCP, a.addr, b.addr, 1, 99, 260))
 	m.run(10*time.Second, func() bool { return len(a.got) > answered })
@@ -109,6 +116,9 @@ func TestSlowFullDuplex(t *testing.T) {
 	}
 	if len(back) != 1 || len(back[0]) == 0 {
 		t.Errorf("the answer came in bursts with frames of %v octets, want one burst", back)
+	}
+	if waited := left.Sub(came); waited < reply || waited > reply+5*time.Millisecond {
+		t.Errorf("the answer left %v after the packet had come, want %v", waited, reply)
 	}
 }
 
