@@ -120,6 +120,10 @@ const (
 // called from any goroutine, and only the lengths in b matter.
 type Former interface{ Form(b *Burst) Form }
 
+// Combiner is a Modulator whose receivers add up what they hear of a frame that
+// comes again, octet by octet the same, after it has failed its check.
+type Combiner interface{ Combines() }
+
 // Mode describes one row of a profile's table.
 type Mode struct {
 	Profile     string  `json:"profile"`
@@ -153,6 +157,7 @@ type Demodulator interface {
 	// Pairs of samples may be cut between two calls.
 	Push(samples []float32, emit func(Event))
 	// Reset forgets any burst in progress and all samples seen, as after a gap
-	// in the stream or an own transmission. The sample count goes on.
+	// in the stream or an own transmission. The sample count goes on, and what is
+	// kept of frames that failed (Combiner) stays: the repetition is yet to come.
 	Reset()
 }

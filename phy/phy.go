@@ -78,6 +78,9 @@ type Caps struct {
 	// Form of a burst, of whose frames and control block only the lengths matter;
 	// nil where all bursts are of one form.
 	Form func(*Burst) Form
+	// Combines: receivers add up what they hear of a frame that comes again, octet by
+	// octet the same, after it was lost.
+	Combines bool
 }
 
 // Clock is a PHY that knows how far its medium has come. A simulated medium on a

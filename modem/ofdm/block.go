@@ -741,13 +741,7 @@ func (b *blockReader) cellLLRs() {
 			continue
 		}
 		z, v := equalise(y, b.h[j], float32(b.noise))
-		llr := b.llr[i*bits:][:bits]
-		q.soften(llr, z, v)
-		for k := range llr {
-			if flip(i*bits+k) != 0 {
-				llr[k] = -llr[k]
-			}
-		}
+		b.softenCell(q, i, z, v)
 	}
 }
 
@@ -762,14 +756,8 @@ func (b *blockReader) remodulate() {
 		if kind != blockCell {
 			continue
 		}
-		t := b.llr[i*bits:][:bits]
-		for k := range t {
-			if flip(i*bits+k) != 0 {
-				t[k] = -t[k]
-			}
-		}
-		b.ref[j] = q.mean(t)
-		b.vague[j] = q.variance(t)
+		b.ref[j] = b.meanCell(q, i)
+		b.vague[j] = q.variance(b.llr[i*bits:][:bits])
 	}
 }
 

@@ -1,6 +1,8 @@
 package ofdm
 
 import (
+	"encoding/binary"
+
 	"lightsong/modem"
 	"lightsong/modem/fec"
 )
@@ -257,16 +259,17 @@ func (c *coder) bodyQAM(p *plan) *qam {
 	return c.qam(p.mode.bits)
 }
 
-// frameInfo fills info with the information bits of the codewords of unit f: its
-// octets and check, of shaped modes with the labels that stand for them.
-func (c *coder) frameInfo(info []byte, p *plan, f int, octets []byte) {
+// frameInfo fills info with the information bits of the codewords of a unit: its
+// octets, whitened, and check, of shaped modes with the labels that stand for them.
+func (c *coder) frameInfo(info []byte, p *plan, octets []byte) {
 	c.octets = appendCheck(append(c.octets[:0], octets...))
+	whiten(c.octets)
 	c.bits = unpack(c.bits[:0], c.octets)
 	for w := range p.words {
 		word := info[w*p.k:][:p.k]
 		data := c.bits[min(w*p.net, len(c.bits)):min((w+1)*p.net, len(c.bits))]
 		if p.shaped > 0 {
-			c.shape(word, p, f*p.words+w, data)
+			c.shape(word, p, data)
 		} else {
 			clear(word[copy(word, data):])
 		}
@@ -275,22 +278,23 @@ func (c *coder) frameInfo(info []byte, p *plan, f int, octets []byte) {
 
 // frameData is the inverse of frameInfo: it packs the frame's octets and check
 // into frame. ok is false if a codeword is none that frameInfo makes.
-func (c *coder) frameData(frame []byte, p *plan, f int, info []byte) (ok bool) {
+func (c *coder) frameData(frame []byte, p *plan, info []byte) (ok bool) {
 	c.bits = resize(c.bits, p.words*p.net)
 	for w := range p.words {
 		word, data := info[w*p.k:][:p.k], c.bits[w*p.net:][:p.net]
 		if p.shaped == 0 {
 			copy(data, word)
-		} else if !c.unshape(data, p, f*p.words+w, word) {
+		} else if !c.unshape(data, p, word) {
 			return false
 		}
 	}
 	pack(frame, c.bits)
+	whiten(frame)
 	return true
 }
 
-// shape fills the information bits of codeword w of the burst with data.
-func (c *coder) shape(word []byte, p *plan, w int, data []byte) {
+// shape fills the information bits of a codeword with data.
+func (c *coder) shape(word []byte, p *plan, data []byte) {
 	hidden, b := fec.Hidden(fec.BG1, p.k), p.shaping.bits
 	c.data = resize(c.data, p.matched)
 	n := copy(c.data, data)
@@ -308,7 +312,7 @@ func (c *coder) shape(word []byte, p *plan, w int, data []byte) {
 	// In the order in which the bit interleaver takes them.
 	labels := word[hidden:][:p.shaped]
 	for row := range 2 * b {
-		at := w*p.e + 2 + row
+		at := 2 + row
 		for cell := range p.cells {
 			labels[row*p.cells+cell] = c.amplitudes[2*cell+row&1]>>(b-1-row/2)&1 ^ flip(at)
 			at += p.mode.bits
@@ -317,13 +321,13 @@ func (c *coder) shape(word []byte, p *plan, w int, data []byte) {
 }
 
 // unshape is the inverse of shape.
-func (c *coder) unshape(data []byte, p *plan, w int, word []byte) (ok bool) {
+func (c *coder) unshape(data []byte, p *plan, word []byte) (ok bool) {
 	hidden, b := fec.Hidden(fec.BG1, p.k), p.shaping.bits
 	c.amplitudes = resize(c.amplitudes, 2*p.cells)
 	clear(c.amplitudes)
 	labels := word[hidden:][:p.shaped]
 	for row := range 2 * b {
-		at := w*p.e + 2 + row
+		at := 2 + row
 		for cell := range p.cells {
 			a := &c.amplitudes[2*cell+row&1]
 			*a = *a<<1 | labels[row*p.cells+cell] ^ flip(at)
@@ -361,13 +365,13 @@ func (c *coder) encodeBody(p *plan, b *modem.Burst) {
 	c.body = c.body[:0]
 	c.info = resize(c.info, p.words*p.k)
 	for f := range p.units {
-		c.frameInfo(c.info, p, f, c.unit(p, b, f))
+		c.frameInfo(c.info, p, c.unit(p, b, f))
 		for w := range p.words {
 			c.body = c.payload.Encode(c.body, c.info[w*p.k:][:p.k], 0)
 		}
 	}
 	for i := range c.body {
-		c.body[i] ^= flip(i)
+		c.body[i] ^= flip(i % p.e)
 	}
 }
 
@@ -409,6 +413,19 @@ func checked(p []byte) bool {
 	n := len(p) - frameCheck
 	c := fec.CRC32(p[:n])
 	return p[n] == byte(c>>24) && p[n+1] == byte(c>>16) && p[n+2] == byte(c>>8) && p[n+3] == byte(c)
+}
+
+// whiten adds a pseudo-random sequence to what precedes the check in p, which says
+// where in the sequence it begins. The same call undoes it. Frames that differ at all,
+// in a number perhaps, have codewords as unlike as if they had nothing in common: what
+// a receiver takes for two copies of one codeword is that.
+func whiten(p []byte) {
+	n := len(p) - frameCheck
+	x := binary.BigEndian.Uint32(p[n:])
+	for i := range p[:n] {
+		x = xorshift(x)
+		p[i] ^= byte(x >> 24)
+	}
 }
 
 // unpack appends the bits of p to dst, most significant first.

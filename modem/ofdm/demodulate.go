@@ -305,6 +305,7 @@ func (d *Demodulator) readBurst(emit func(modem.Event)) bool {
 		d.look++
 		return true
 	}
+	d.rx.settle()
 	p := &d.rx.plan
 	if p.frames > 0 {
 		emit(d.told(modem.Received, b, &d.rx.bodyWay, p.body))

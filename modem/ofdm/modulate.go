@@ -88,6 +88,9 @@ func (m *Modulator) Samples(b *modem.Burst) int {
 	return m.scale.device(p.samples)
 }
 
+// Combines implements modem.Combiner.
+func (m *Modulator) Combines() {}
+
 // Form implements modem.Former. The form of a burst that cannot be sent is Plain.
 func (m *Modulator) Form(b *modem.Burst) modem.Form {
 	var p plan

@@ -367,13 +367,18 @@ func (o *order) next() (cell int, ok bool) {
 var noise = func() (t [1 << 15]byte) {
 	x := uint32(1)
 	for i := range t {
-		x ^= x << 13
-		x ^= x >> 17
-		x ^= x << 5
+		x = xorshift(x)
 		t[i] = byte(x >> 24)
 	}
 	return t
 }()
+
+// xorshift is a step of Marsaglia's generator.
+func xorshift(x uint32) uint32 {
+	x ^= x << 13
+	x ^= x >> 17
+	return x ^ x<<5
+}
 
 const noiseMask = len(noise) - 1
 
@@ -385,7 +390,8 @@ func known(part, s, i int) complex64 {
 	return complex(a*float32(1-int(b>>6&2)), a*float32(1-int(b>>5&2)))
 }
 
-// flip is the scrambler's bit for coded bit i of the burst.
+// flip is the scrambler's bit for coded bit i of the head or of a codeword of the
+// body: it does not depend on where in which burst a codeword is sent.
 func flip(i int) byte { return noise[(i+i>>15*7919)&noiseMask] & 1 }
 
 const (

@@ -30,7 +30,7 @@ type clock struct {
 }
 
 // receiver turns the samples of one burst into header, control block and frames.
-// Between bursts it remembers nothing.
+// Between bursts it remembers nothing but what was heard of frames that failed.
 type receiver struct {
 	prof   *profile
 	scale  scale
@@ -67,7 +67,7 @@ type receiver struct {
 	combValues []complex64
 	profiles   []complex128 // delay correlations of the symbols in a search
 	llr        []modem.LLR  // of the coded bits, unscrambled; then their tanh(LLR/2)
-	soft       []modem.LLR
+	soft       []modem.LLR  // of a unit, in the circular buffers of its words
 	info       []byte
 	posterior  []modem.LLR
 	levels     []float64 // of the noise in each symbol
@@ -81,13 +81,15 @@ type receiver struct {
 	views        []symbol
 	pairWay      pairWay
 
+	again *combiner
+
 	store  []byte // octets of burst
 	burst  modem.Burst
 	frames [][]byte
 }
 
 func newReceiver(p *profile, s scale) *receiver {
-	r := &receiver{prof: p, scale: s, coder: newCoder(), interp: dsp.NewInterpolator(), ffts: map[int]*dsp.RealFFT{}}
+	r := &receiver{prof: p, scale: s, coder: newCoder(), interp: dsp.NewInterpolator(), ffts: map[int]*dsp.RealFFT{}, again: newCombiner()}
 	r.long.receiver = r
 	r.long.fit.ffts = r.ffts
 	if len(p.blocks) > 0 {
@@ -590,7 +592,8 @@ func (r *receiver) roomForFrames() {
 	if !p.joint || p.frames > 0 {
 		r.burst.Frames = r.frames
 	}
-	r.soft = resize(r.soft, r.coder.payload.N())
+	r.soft = resize(r.soft, p.words*r.coder.payload.N())
+	r.again.begin(p)
 	r.info = resize(r.info, p.words*p.k)
 	// All frames find room without the ones before moving.
 	room := len(r.store) + p.units*(p.words*p.k+7)/8 + 8*p.units
@@ -671,9 +674,9 @@ func (r *receiver) bodyLLRs(body []symbol) {
 // softenCell writes the LLRs of a cell that was received as z with noise of
 // variance v to r.llr.
 func (r *receiver) softenCell(q *qam, cell int, z complex64, v float32) {
-	at := cell * q.bits
-	llr := r.llr[at:][:q.bits]
+	llr := r.llr[cell*q.bits:][:q.bits]
 	q.soften(llr, z, v)
+	at := cell % r.plan.cells * q.bits // in its codeword
 	for b := range llr {
 		if flip(at+b) != 0 {
 			llr[b] = -llr[b]
@@ -684,41 +687,66 @@ func (r *receiver) softenCell(q *qam, cell int, z complex64, v float32) {
 // decodeFrames decodes the frames that are still missing and returns how many
 // remain so. In r.llr it leaves the decoder's tanh(LLR/2) of all coded bits.
 func (r *receiver) decodeFrames() (left int) {
-	const iterations = 40
-	p := &r.plan
-	code := r.coder.payload
-	for f := range p.units {
-		good := r.frames[f] != nil
-		if !good {
-			for w := range p.words {
-				llr := r.llr[(f*p.words+w)*p.e:][:p.e]
-				clear(r.soft)
-				code.Dematch(r.soft, llr, 0)
-				code.Decode(r.info[w*p.k:][:p.k], r.soft, iterations)
-				r.posterior = code.Posterior(r.posterior[:0], 0)
-				for i, v := range r.posterior {
-					llr[i] = tanhHalf(v)
-				}
-			}
-			octets := p.unitOctets + frameCheck
-			at := len(r.store)
-			r.store = grow(r.store, octets)
-			frame := r.store[at:][:octets:octets]
-			if good = r.coder.frameData(frame, p, f, r.info) && checked(frame); good {
-				r.frames[f] = frame[: octets-frameCheck : octets-frameCheck]
-			} else {
-				r.store = r.store[:at]
-				left++
-			}
-		}
-		if good {
+	for f := range r.plan.units {
+		if r.frames[f] != nil || r.decodeFrame(f) {
 			r.remember(f)
+		} else {
+			left++
 		}
 	}
+	p := &r.plan
 	if p.joint && left == 0 {
 		r.burst.Control, r.frames[0] = r.frames[0][:p.control:p.control], r.frames[0][p.control:]
 	}
 	return left
+}
+
+// decodeFrame decodes unit f, and once more with what was heard of it in earlier
+// bursts if that is found.
+func (r *receiver) decodeFrame(f int) bool {
+	p := &r.plan
+	n := r.coder.payload.N()
+	clear(r.soft)
+	for w := range p.words {
+		r.coder.payload.Dematch(r.soft[w*n:][:n], r.llr[(f*p.words+w)*p.e:][:p.e], 0)
+	}
+	r.again.add(f, r.soft)
+	if r.decodeSoft(f) || r.again.find(f, r.soft) && r.decodeSoft(f) {
+		return true
+	}
+	r.again.note(f, r.soft)
+	return false
+}
+
+// decodeSoft decodes unit f from r.soft.
+func (r *receiver) decodeSoft(f int) bool {
+	const iterations = 40
+	p := &r.plan
+	code := r.coder.payload
+	n := code.N()
+	for w := range p.words {
+		code.Decode(r.info[w*p.k:][:p.k], r.soft[w*n:][:n], iterations)
+		r.posterior = code.Posterior(r.posterior[:0], 0)
+		llr := r.llr[(f*p.words+w)*p.e:][:p.e]
+		for i, v := range r.posterior {
+			llr[i] = tanhHalf(v)
+		}
+	}
+	octets := p.unitOctets + frameCheck
+	at := len(r.store)
+	r.store = grow(r.store, octets)
+	frame := r.store[at:][:octets:octets]
+	if !r.coder.frameData(frame, p, r.info) || !checked(frame) {
+		r.store = r.store[:at]
+		return false
+	}
+	r.frames[f] = frame[: octets-frameCheck : octets-frameCheck]
+	return true
+}
+
+// settle ends the burst that readBurst has read: no look at it follows.
+func (r *receiver) settle() {
+	r.again.settle(func(f int) bool { return r.frames[f] != nil })
 }
 
 // remember writes the coded bits of a frame that was read to r.llr, as
@@ -727,7 +755,7 @@ func (r *receiver) remember(f int) {
 	p := &r.plan
 	c := &r.coder
 	c.info = resize(c.info, p.words*p.k)
-	c.frameInfo(c.info, p, f, r.frames[f])
+	c.frameInfo(c.info, p, r.frames[f])
 	for w := range p.words {
 		c.body = c.payload.Encode(c.body[:0], c.info[w*p.k:][:p.k], 0)
 		for i, b := range c.body {
@@ -773,8 +801,8 @@ func (r *receiver) remodulate(body []symbol) {
 // meanCell is what the decoder thinks was sent in a cell; r.llr has its
 // tanh(LLR/2).
 func (r *receiver) meanCell(q *qam, cell int) complex64 {
-	at := cell * q.bits
-	t := r.llr[at:][:q.bits]
+	t := r.llr[cell*q.bits:][:q.bits]
+	at := cell % r.plan.cells * q.bits
 	for b := range t {
 		if flip(at+b) != 0 {
 			t[b] = -t[b]

@@ -30,7 +30,7 @@ func cellsOver(net, cells, bits int, sh shaping, snr float64, words int, rng *ra
 			data[i] = byte(rng.Uint32() & 1)
 		}
 		if p.shaped > 0 {
-			c.shape(info, p, 0, data)
+			c.shape(info, p, data)
 		} else {
 			copy(info, data)
 		}
@@ -55,7 +55,7 @@ func cellsOver(net, cells, bits int, sh shaping, snr float64, words int, rng *ra
 		c.payload.Decode(info, soft, 40)
 		ok := true
 		if p.shaped > 0 {
-			ok = c.unshape(got, p, 0, info)
+			ok = c.unshape(got, p, info)
 		} else {
 			copy(got, info)
 		}
@@ -262,8 +262,8 @@ func TestShapedLengths(t *testing.T) {
 			}
 			frame := random(rng, octets)
 			info, got := make([]byte, p.words*p.k), make([]byte, octets+frameCheck)
-			c.frameInfo(info, &p, i%3, frame)
-			if !c.frameData(got, &p, i%3, info) || !checked(got) || string(got[:octets]) != string(frame) {
+			c.frameInfo(info, &p, frame)
+			if !c.frameData(got, &p, info) || !checked(got) || string(got[:octets]) != string(frame) {
 				t.Errorf("MCS %d, %d octets, seed %d: other octets come back", mcs, octets, seed)
 			}
 		}

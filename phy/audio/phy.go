@@ -106,6 +106,7 @@ func (p *PHY) Caps() phy.Caps {
 	if f, ok := p.cfg.Modem.Modulator.(modem.Former); ok {
 		caps.Form = f.Form
 	}
+	_, caps.Combines = p.cfg.Modem.Modulator.(modem.Combiner)
 	return caps
 }
 
