@@ -1,6 +1,9 @@
 package link
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"slices"
+)
 
 // Flags of a fragment. An octet without fragMark ends the fragments of a frame;
 // the rest is padding. A whole packet, which most small ones are, may have all but
@@ -223,6 +226,11 @@ func (s spans) remove(from, to int) spans {
 		}
 	}
 	return s
+}
+
+// contains reports whether all of [from, to) is in the set.
+func (s spans) contains(from, to int) bool {
+	return slices.ContainsFunc(s, func(v span) bool { return v.from <= from && v.to >= to })
 }
 
 // covers reports whether the set is exactly [0, n).

@@ -65,6 +65,7 @@ type peer struct {
 	nextID      uint8
 	freshID     uint8 // of the first burst of this sequence
 	outstanding []*sentBurst
+	failed      []*sentBurst // frames were lost of them since something was last sent
 	bare        bareBurst
 	told        told
 	arrivals    arrivals
@@ -173,7 +174,7 @@ func (p *peer) restartSequence(e *Engine) {
 	p.sequence++
 	p.arrivals, p.told = arrivals{}, told{}
 	p.headers.Reset()
-	p.outstanding, p.poll, p.question = nil, false, question{}
+	p.outstanding, p.failed, p.poll, p.question = nil, nil, false, question{}
 	if e.access.asked == p {
 		e.access.asked = nil
 	}

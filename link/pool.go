@@ -77,10 +77,7 @@ func (l *pool) burst() *sentBurst {
 // freeBurst keeps a burst whose pieces have given their packets up.
 func (l *pool) freeBurst(b *sentBurst) {
 	pieces := b.pieces
-	for i := range pieces {
-		clear(pieces[i])
-	}
-	*b = sentBurst{pieces: pieces[:0]}
+	*b = sentBurst{pieces: pieces[:0], store: b.store[:0]}
 	if len(l.bursts) < maxSpare {
 		l.bursts = append(l.bursts, b)
 	}

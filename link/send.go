@@ -23,8 +23,10 @@ type sentBurst struct {
 	mode    int // index
 	form    phy.Form
 	blamed  bool      // its form rests already because it was not answered
-	pieces  [][]piece // by data frame
+	pieces  [][]piece // by data frame; none left of one that arrived
 	parity  int
+	store   []byte // where receivers combine, the data frames
+	octets  int    // of each; else 0
 
 	sequence int // of the peer's numbers
 }
@@ -274,6 +276,15 @@ func (e *Engine) fill(now time.Time, p *peer, mode, control int, loss float64, c
 			octets = min(octets, (pending+k-1)/k+fragHead) // even lengths: no frame is mostly padding
 		}
 	}
+	again := 0
+	if !p.hurry && len(p.failed) > 0 {
+		again = p.failed[0].octets
+		if cut.frames == 0 && again != octets {
+			if n := e.evenAs(p, mode, control, pending, again, loss, budget, k, octets); n > 0 {
+				octets, k = again, n
+			}
+		}
+	}
 	e.store = e.store[:0]
 	if need := 2 * k * octets; cap(e.store) < need { // parity is at most as much as data
 		e.store = make([]byte, 0, need)
@@ -282,6 +293,13 @@ func (e *Engine) fill(now time.Time, p *peer, mode, control int, loss float64, c
 	burst := e.pool.burst()
 	burst.sequence = p.sequence
 	used := 0
+	if again > 0 && (again != octets || e.repeat(p, burst, octets, k)) {
+		e.freeFailed(p)
+	}
+	repeated := len(e.frames)
+	if repeated > 0 {
+		used = octets
+	}
 	for len(e.frames) < k {
 		start := len(e.store)
 		pieces := burst.frame()
@@ -307,7 +325,7 @@ func (e *Engine) fill(now time.Time, p *peer, mode, control int, loss float64, c
 	if cut.form == phy.Long || cut.form == phy.Middle {
 		filler = cut.frames - k
 	}
-	if k == 1 && filler == 0 {
+	if k == 1 && filler == 0 && repeated == 0 {
 		used = e.unsize(used)
 	}
 	if p.waiting == 0 && !p.hurry {
@@ -323,9 +341,77 @@ func (e *Engine) fill(now time.Time, p *peer, mode, control int, loss float64, c
 	}
 	for i, f := range e.frames {
 		e.frames[i] = f[:used:used]
+		if e.cfg.Caps.Combines {
+			burst.store, burst.octets = append(burst.store, f[:used]...), used
+		}
 	}
 	e.addParity(burst.parity, octets, used)
 	return burst
+}
+
+// evenAs is how many frames as long as those that were lost, octets, make a burst that
+// brings about as much for its time as k of the length that is best; 0: none do.
+func (e *Engine) evenAs(p *peer, mode, control, pending, octets int, loss float64, budget time.Duration, k, best int) int {
+	if octets > e.modes[mode].FrameOctets || octets <= fragHead {
+		return 0
+	}
+	rate := func(k, octets int) float64 {
+		return float64(min(pending, k*octets)) / e.airtime(mode, control, k+parity(k, loss), octets).Seconds()
+	}
+	n := min((pending+octets-fragHead-1)/(octets-fragHead), maxData, e.longest(mode, control, octets, loss, budget))
+	if rate(n, octets) < evenShare*rate(k, best) {
+		return 0
+	}
+	return n
+}
+
+// evenShare is worth to be given for the same frames once more: where much is lost
+// they are much likelier to be read than new ones.
+const evenShare = 0.85
+
+// repeat puts frames that were lost into e.frames as they were, as many as k at most, if
+// all that is in them is still to be sent: a receiver that adds up what it hears of
+// both reads them at half the SNR. It reports whether there was room for all.
+func (e *Engine) repeat(p *peer, burst *sentBurst, octets, k int) bool {
+	for _, b := range p.failed {
+		if b.octets != octets {
+			continue
+		}
+		for i, pieces := range b.pieces {
+			if len(pieces) == 0 || slices.ContainsFunc(pieces, func(x piece) bool { return !x.wanted() }) {
+				continue
+			}
+			if len(e.frames) == k {
+				return false
+			}
+			out := burst.frame()
+			for _, x := range pieces {
+				x.pkt.todo = x.pkt.todo.remove(x.from, x.to)
+				x.pkt.flow.deficit -= x.to - x.from + fragHead
+				*out = append(*out, x)
+			}
+			clear(pieces) // the burst has them, and what they refer to
+			b.pieces[i] = pieces[:0]
+			start := len(e.store)
+			e.store = append(e.store, b.store[i*octets:][:octets]...)
+			e.frames = append(e.frames, e.store[start:])
+		}
+	}
+	return true
+}
+
+// wanted tells whether all of the piece is still to be sent.
+func (x *piece) wanted() bool {
+	return !x.pkt.done && x.pkt.void == x.void && x.pkt.todo.contains(x.from, x.to)
+}
+
+// freeFailed forgets the frames that were lost: what is left of them is cut as suits.
+func (e *Engine) freeFailed(p *peer) {
+	for i, b := range p.failed {
+		e.freeBurst(b)
+		p.failed[i] = nil
+	}
+	p.failed = p.failed[:0]
 }
 
 // cut appends one fragment of pkt to the frame that begins at start and has
@@ -737,18 +823,37 @@ func (e *Engine) resolve(p *peer, b *sentBurst, heard *heardBurst) {
 	if heard != nil {
 		e.outcome(p, b, lost)
 	}
-	e.freeBurst(b)
+	if lost == 0 || b.octets == 0 {
+		e.freeBurst(b)
+	} else {
+		for i, pieces := range b.pieces {
+			if heard != nil && heard.has(i) {
+				e.dropPieces(pieces)
+				b.pieces[i] = pieces[:0]
+			}
+		}
+		if len(p.failed) == historySize {
+			e.freeBurst(p.failed[0])
+			p.failed = slices.Delete(p.failed, 0, 1)
+		}
+		p.failed = append(p.failed, b)
+	}
 	p.trim()
 }
 
 // freeBurst ends a burst whose fate is known, or no longer matters.
 func (e *Engine) freeBurst(b *sentBurst) {
 	for _, pieces := range b.pieces {
-		for _, x := range pieces {
-			e.pool.drop(x.pkt)
-		}
+		e.dropPieces(pieces)
 	}
 	e.pool.freeBurst(b)
+}
+
+func (e *Engine) dropPieces(pieces []piece) {
+	for i, x := range pieces {
+		e.pool.drop(x.pkt)
+		pieces[i] = piece{}
+	}
 }
 
 // acknowledge takes that a piece of a packet arrived with a burst that ended at a time.
