@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"flag"
@@ -25,6 +26,7 @@ type loadHost struct {
 	from, to netip.Addr
 	start    time.Time
 	bulk     bool          // packets of 1280 octets without end, more than a lead carries, …
+	size     int           // (or of so many)
 	packets  int           // … or so many from loadFrom on
 	whole    time.Duration // until all of them had come from the one before, since loadFrom
 	every    time.Duration // an echo request of 84 octets so often; 0: none
@@ -115,7 +117,7 @@ func (h *loadHost) ReadPacket(ctx context.Context, p []byte) (int, error) {
 		}
 		if h.bulk && ready(h.bulkAt) {
 			h.bulkAt = now.Add(bulkEvery)
-			return h.packet(p, 1280, bulkKind, 0), nil
+			return h.packet(p, cmp.Or(h.size, 1280), bulkKind, 0), nil
 		}
 		if h.packets > 0 && ready(h.start.Add(loadFrom)) {
 			h.packets--
@@ -229,6 +231,9 @@ func linked(tb *testing.B, profile string, air sims.AirConfig, simulated time.Du
 			h.content = rand.NewChaCha8([32]byte{byte(i)})
 			sim.hosts = append(sim.hosts, h)
 		}
+		if *anew {
+			sim.medium = func(_ int, p *audio.PHY) phy.PHY { return cutter{p} }
+		}
 		if *traced {
 			sim.medium = func(i int, p *audio.PHY) phy.PHY {
 				return &tracer{PHY: p, name: string(rune('a' + i)), start: begin}
@@ -305,6 +310,41 @@ func BenchmarkLink(b *testing.B) {
 				}
 			})
 		}
+	}
+}
+
+var anew = flag.Bool("anew", false, "what is lost is cut anew, as on media whose receivers do not combine")
+
+// cutter is a PHY that does not say that its receivers combine.
+type cutter struct{ *audio.PHY }
+
+func (c cutter) Caps() phy.Caps {
+	caps := c.PHY.Caps()
+	caps.Combines = false
+	return caps
+}
+
+// BenchmarkBelow measures what comes through a lead at SNRs about and below the least
+// that the most robust mode of the profile is for, −19 dB, in packets of 250 octets; with
+// -anew, without the gain of frames that are sent twice:
+//
+//	go test -run '^$' -bench Below -benchtime 1x ./cmd/lightsong [-anew]
+func BenchmarkBelow(b *testing.B) {
+	for _, snr := range []float64{-18, -19, -20, -20.5, -21, -21.5} {
+		b.Run(fmt.Sprintf("%gdB", snr), func(b *testing.B) {
+			const simulated, from = 600, 60
+			for range b.N {
+				inf := 1e9
+				hosts := []*loadHost{{bulk: true, size: 250}, {}}
+				linked(b, "cable", sims.AirConfig{Seed: 1, Room: sims.AirRoom{RT60: new(0.0), OwnEcho: new(false)},
+					Station: sims.AirStation{SNRdB: &snr, SpeakerLimit: &inf, MicDB: new(-3.0)}}, simulated*time.Second, hosts)
+				sum := 0
+				for s := from; s < min(simulated, len(hosts[1].octets)); s++ {
+					sum += hosts[1].octets[s]
+				}
+				b.ReportMetric(8*float64(sum)/float64(simulated-from), "bit/s")
+			}
+		})
 	}
 }
 
