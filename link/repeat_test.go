@@ -27,7 +27,11 @@ func TestLostFramesComeAgain(t *testing.T) {
 					if from != a {
 						return false
 					}
-					k := int(burst.Control[9])
+					var c control
+					if !c.parse(burst.Control) {
+						t.Fatalf("control block %x", burst.Control)
+					}
+					k := int(c.data)
 					for i, f := range burst.Frames[:k] {
 						if missing[string(f)] {
 							again++
