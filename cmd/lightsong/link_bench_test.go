@@ -325,17 +325,17 @@ func (c cutter) Caps() phy.Caps {
 }
 
 // BenchmarkBelow measures what comes through a lead at SNRs about and below the least
-// that the most robust mode of the profile is for, −19 dB, in packets of 250 octets; with
+// that the most robust mode of the profile is for, −19 dB, in packets of 120 octets; with
 // -anew, without the gain of frames that are sent twice:
 //
 //	go test -run '^$' -bench Below -benchtime 1x ./cmd/lightsong [-anew]
 func BenchmarkBelow(b *testing.B) {
 	for _, snr := range []float64{-18, -19, -20, -20.5, -21, -21.5} {
 		b.Run(fmt.Sprintf("%gdB", snr), func(b *testing.B) {
-			const simulated, from = 600, 60
+			const simulated, from = 240, 30
 			for range b.N {
 				inf := 1e9
-				hosts := []*loadHost{{bulk: true, size: 250}, {}}
+				hosts := []*loadHost{{bulk: true, size: 120}, {}}
 				linked(b, "cable", sims.AirConfig{Seed: 1, Room: sims.AirRoom{RT60: new(0.0), OwnEcho: new(false)},
 					Station: sims.AirStation{SNRdB: &snr, SpeakerLimit: &inf, MicDB: new(-3.0)}}, simulated*time.Second, hosts)
 				sum := 0

@@ -32,8 +32,9 @@
 // takes every symbol's samples by that clock, between the stored samples. The
 // channel is estimated by a Wiener filter across the carriers for a delay
 // profile fitted to the burst itself, the noise from what is left on known
-// carriers (channel.go). Frames that fail are tried again with a channel
-// estimated from what the decoder believed (receive.go).
+// carriers (channel.go). Frames that fail are tried again with what was heard of
+// them before, if they are repetitions (combine.go), and with a channel estimated
+// from what the decoder believed (receive.go).
 //
 // Where an end is moved (motion.go) a header that failed is tried by other clocks,
 // the direct wave is followed symbol by symbol, and every symbol gets a channel of
@@ -53,5 +54,5 @@
 // The package keeps no goroutine, clock or global state. A Demodulator holds at
 // most the longest burst (20 s for weak modes, 10 s for others): at 48 kHz that
 // is 4 MB of samples and up to 20 MB of soft decisions, four times that at 192
-// kHz, and twice that again with two channels. Nothing here knows what is in a frame or whether anybody answers.
+// kHz, and twice that again with two channels; what it keeps of frames that failed is at most 3 MB. Nothing here knows what is in a frame or whether anybody answers.
 package ofdm
