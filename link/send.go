@@ -280,7 +280,7 @@ func (e *Engine) fill(now time.Time, p *peer, mode, control int, loss float64, c
 	if !p.hurry && len(p.failed) > 0 {
 		again = p.failed[0].octets
 		if cut.frames == 0 && again != octets {
-			if n := e.evenAs(p, mode, control, pending, again, loss, budget, k, octets); n > 0 {
+			if n := e.evenAs(mode, control, pending, again, loss, budget, k, octets); n > 0 {
 				octets, k = again, n
 			}
 		}
@@ -351,7 +351,7 @@ func (e *Engine) fill(now time.Time, p *peer, mode, control int, loss float64, c
 
 // evenAs is how many frames as long as those that were lost, octets, make a burst that
 // brings about as much for its time as k of the length that is best; 0: none do.
-func (e *Engine) evenAs(p *peer, mode, control, pending, octets int, loss float64, budget time.Duration, k, best int) int {
+func (e *Engine) evenAs(mode, control, pending, octets int, loss float64, budget time.Duration, k, best int) int {
 	if octets > e.modes[mode].FrameOctets || octets <= fragHead {
 		return 0
 	}

@@ -79,7 +79,7 @@ func newCombiner() *combiner {
 }
 
 func believe(v modem.LLR) float32 {
-	if v != v { // not a number: nothing
+	if math.IsNaN(float64(v)) {
 		return 0
 	}
 	return max(-mostBelief, min(mostBelief, tanhHalf(v)))
@@ -197,7 +197,7 @@ func (c *combiner) note(unit int, soft []modem.LLR) {
 	}
 	kept := c.take(len(soft))
 	for i, v := range soft {
-		if v != v {
+		if math.IsNaN(float64(v)) {
 			v = 0
 		}
 		v = v*softUnits + 128.5 // positive: the conversion rounds down
