@@ -675,7 +675,7 @@ func (e *Engine) nextBurst(now time.Time, dst *phy.Burst) bool {
 func (e *Engine) contend(now time.Time, dst *phy.Burst) bool {
 	a := &e.access
 	// Who will be named soon sends its beacon then: an open floor is for those who will not.
-	if e.beaconDue(now) && !(e.awaitsFloor(now) && e.anyReady(now)) && e.buildBeacon(now, dst) {
+	if e.beaconDue(now) && (!e.awaitsFloor(now) || !e.anyReady(now)) && e.buildBeacon(now, dst) {
 		return true
 	}
 	if e.floodReady() && e.buildFlood(now, dst) {
