@@ -74,6 +74,7 @@ type access struct {
 	initiator bool
 	rash      bool // its first burst may meet another's
 	owedAt    time.Time
+	owedNAV   time.Time // until when the burst to be answered reserves the medium
 	owedLast  time.Time // full duplex: when it goes even if there is nothing to say
 	patient   bool      // owedAt is that time
 	eager     bool      // the answer need not wait until then if there is something to send
@@ -81,6 +82,7 @@ type access struct {
 	goOn      *peer     // our exchange continues with a burst at goOnAt
 	goOnAt    time.Time
 	pausedTo  time.Time // the PHY failed, or the airtime is used up
+	hidden    time.Time // when a station that we do not hear was answered last
 	floor     floor
 }
 
@@ -327,6 +329,7 @@ func (e *Engine) fading(p *peer) time.Duration { return max(0, p.fading-e.turnar
 // kernel. It waits for as long as it takes, for so long it would be in a reply's way.
 func (e *Engine) oweAnswer(now time.Time, p *peer, gave int, airtime time.Duration) {
 	a := &e.access
+	a.owedNAV = now.Add(time.Duration(e.incoming.nav) * navUnit)
 	at := now
 	if gave > 0 {
 		at = now.Add(hostTurn)
@@ -365,7 +368,7 @@ func (e *Engine) answered(now time.Time, p *peer, c *control, airtime time.Durat
 	if a.asked == p {
 		a.asked = nil
 		if c.flags&flagWanted == 0 {
-			if e.holdsTurn(p) && a.floor.next == 0 && now.Sub(a.since) < e.turnLimit() && p.ready() {
+			if e.holdsTurn(p) && a.floor.next == 0 && now.Sub(a.since) < e.turnLimit(now) && p.ready() {
 				a.goOn, a.goOnAt = p, now.Add(e.fading(p))
 			} else {
 				e.turnOver(now)
@@ -634,7 +637,7 @@ func (e *Engine) nextBurst(now time.Time, dst *phy.Burst) bool {
 			return false
 		}
 		a.owed = nil
-		over := !e.cfg.Caps.FullDuplex && e.holdsTurn(p) && now.Sub(a.since) >= e.turnLimit()
+		over := !e.cfg.Caps.FullDuplex && e.holdsTurn(p) && now.Sub(a.since) >= e.turnLimit(now)
 		switch a.floor.next {
 		case 0, p.address:
 		case e.address: // our turn begins with the answer
@@ -692,6 +695,9 @@ func (e *Engine) contend(now time.Time, dst *phy.Burst) bool {
 		} else {
 			e.beginTurn(now, p)
 		}
+		// Where somebody whom we do not hear may begin at the same moment a question goes first:
+		// its answer tells that one to wait.
+		poll = poll || !e.hasFloor() && e.mayMeetHidden(now)
 		a.rash = !e.hasFloor() && (now.Sub(a.lastBurst) > quietFor || e.others() > 1 && now.Sub(a.rival) < rivalFor)
 		if e.buildUnicast(now, p, false, sayUnless(poll), poll, dst) {
 			e.served = p.address

@@ -53,6 +53,11 @@ func (e *Engine) passFloor(now time.Time, p *peer, mode int, airtime time.Durati
 	switch {
 	case answer && a.floor.next != 0 && a.floor.next != e.address:
 		c.next = a.floor.next // the turn is another's to give: who does not hear it hears us
+		if c.next == p.address {
+			if other := e.after(now, p.address, p); other != 0 {
+				c.next = other // of whom it does not hear
+			}
+		}
 	case !e.holdsTurn(p):
 		if answer && !p.more { // the turn is over, though its holder named nobody
 			c.next = e.nextSpeaker(now, p)
@@ -62,7 +67,7 @@ func (e *Engine) passFloor(now time.Time, p *peer, mode int, airtime time.Durati
 		}
 	case !c.more, now.Add(airtime).Sub(a.since) >= e.enough(now, p, e.exchangeCost(p, mode, len(e.block))):
 		c.next = e.nextSpeaker(now, p)
-	case a.rash && e.others() > 1 && now.Sub(a.floor.opened) >= openToPeers:
+	case a.rash && e.several(now) && c.data > 0 && now.Sub(a.floor.opened) >= openToPeers:
 		c.next = anyone // who else wants?
 	case !p.hasData():
 		c.next = e.address // our turn goes on with another station
@@ -113,10 +118,10 @@ func (p *peer) wantsFloor(now time.Time) bool {
 // What that station has for us it says in its answers. A newcomer's turns begin with
 // the shortest and double, because it does not know who else wants.
 func (e *Engine) turn(now time.Time, with *peer, cost time.Duration) time.Duration {
-	most := e.turnLimit()
+	most := e.turnLimit(now)
 	least := min(max(leastTurn, turnCosts*cost), most)
 	turn := max(least, most/time.Duration(1+e.rivals(now, with)))
-	if f := &e.access.floor; e.others() > 1 {
+	if f := &e.access.floor; e.several(now) {
 		turn = min(turn, max(leastTurn, 2*f.held))
 	}
 	return turn
@@ -147,8 +152,8 @@ func (e *Engine) enough(now time.Time, with *peer, cost time.Duration) time.Dura
 
 // turnLimit is how long the medium may be held at most. Where only one other station
 // is known, which has its say in the exchange, none but strangers wait for its end.
-func (e *Engine) turnLimit() time.Duration {
-	if e.cfg.Caps.FullDuplex || e.others() > 1 {
+func (e *Engine) turnLimit(now time.Time) time.Duration {
+	if e.cfg.Caps.FullDuplex || e.several(now) {
 		return e.cfg.MaxExchange
 	}
 	return max(e.cfg.MaxExchange, openToAny)
@@ -161,29 +166,30 @@ func (e *Engine) nextSpeaker(now time.Time, p *peer) uint16 {
 		return 0
 	}
 	patience := openToAny
-	var first, after uint16
-	for _, q := range e.peers { // by address
-		switch {
-		case q.wantsFloor(now):
-			if first == 0 {
-				first = q.address
-			}
-			if after == 0 && q.address > e.address {
-				after = q.address
-			}
-		case q != p && q.live():
+	for _, q := range e.peers {
+		if q != p && q.live() && !q.wantsFloor(now) {
 			patience = openToPeers
 		}
 	}
-	switch {
-	case now.Sub(e.access.floor.opened) >= patience, patience == openToPeers && e.access.floor.newcomer:
+	if now.Sub(e.access.floor.opened) >= patience || patience == openToPeers && e.access.floor.newcomer {
 		return anyone
-	case after != 0:
-		return after
-	case first != 0:
-		return first
+	}
+	if next := e.after(now, e.address, nil); next != 0 {
+		return next
 	}
 	return e.address
+}
+
+// after is the next station behind an address, in a circle, of those that want to
+// speak, but for one; 0 if there is none.
+func (e *Engine) after(now time.Time, address uint16, but *peer) (next uint16) {
+	nearest := uint16(0)
+	for _, q := range e.peers {
+		if d := q.address - address; q != but && q.wantsFloor(now) && (next == 0 || d < nearest) {
+			next, nearest = q.address, d
+		}
+	}
+	return next
 }
 
 func (e *Engine) othersWant(now time.Time) bool {
@@ -212,6 +218,16 @@ func (e *Engine) floorNamed(now time.Time, c *control, ours bool) {
 	if ours {
 		f.toldMore = c.more
 	}
+	switch q := e.peerAt(c.next); {
+	case c.next == e.address && !ours:
+		for _, p := range e.peers {
+			if p.heard.After(p.question.asked) {
+				p.holdOff = time.Time{} // it is there; what kept it from answering does not speak now
+			}
+		}
+	case c.next != 0 && c.next != anyone && c.next != e.address && (q == nil || !q.live()) && e.mayMeetHidden(now):
+		e.reserved(now, e.ifs()+e.reservable()) // we will not hear it begin, only who answers it
+	}
 	apart := e.access.window == minWindow || f.next == anyone && e.others() < openSlots // else contention is what keeps colliding stations apart
 	if f.next != 0 && !e.hasFloor() && apart {
 		e.access.backoff = time.Duration(e.rank(now))*e.slot() + 1 // none would be drawn anew
@@ -230,6 +246,12 @@ func (e *Engine) floorLapses(now time.Time) {
 	a.floor.next = 0
 }
 
+// mayMeetHidden tells whether stations answer others that we do not hear.
+func (e *Engine) mayMeetHidden(now time.Time) bool { return now.Sub(e.access.hidden) < wantFor }
+
+// several tells whether more than one other station may want the medium.
+func (e *Engine) several(now time.Time) bool { return e.others() > 1 || e.mayMeetHidden(now) }
+
 // hasFloor tells whether we are named.
 func (e *Engine) hasFloor() bool { return e.access.floor.next == e.address }
 
@@ -237,7 +259,7 @@ func (e *Engine) hasFloor() bool { return e.access.floor.next == e.address }
 // we want it, were not named since.
 func (e *Engine) awaitsFloor(now time.Time) bool {
 	f := &e.access.floor
-	return f.toldMore && !e.hasFloor() && e.others() > 1 && now.Sub(f.opened) < openToPeers
+	return f.toldMore && !e.hasFloor() && e.several(now) && now.Sub(f.opened) < openToPeers
 }
 
 // rank is how many slots we wait for when the floor was given to another who
@@ -261,6 +283,9 @@ func (e *Engine) rank(now time.Time) int {
 		}
 	}
 	switch {
+	case f.next == anyone && f.toldMore && e.mayMeetHidden(now):
+		// They have the same rank, perhaps. In two slots a question is over and its answer begins.
+		return openSlots + before + 2*e.random.IntN(openSlots)
 	case f.next == anyone && f.toldMore:
 		return openSlots + before
 	case f.next == anyone:

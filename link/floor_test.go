@@ -1,6 +1,7 @@
 package link
 
 import (
+	"net/netip"
 	"testing"
 	"time"
 
@@ -231,5 +232,39 @@ func TestFloorHurry(t *testing.T) {
 	m.run(time.Second, nil)
 	if len(flags) == 0 || flags[0]&flagHurry == 0 {
 		t.Errorf("bursts with flags %x, the first of them was to say that it is in a hurry", flags)
+	}
+}
+
+// TestFloorHidden: two stations that do not hear one another, with more to send to a
+// third than the medium carries, both get their share: its answers repeat what they
+// say of the floor. What begins without the floor may meet the other's burst, so half
+// of what TestFloor asks for is left.
+func TestFloorHidden(t *testing.T) {
+	for seed := range uint64(3) {
+		s := newSaturated(t, testSeed+seed)
+		a, b, c := s.nodes[0], s.nodes[1], s.nodes[2]
+		a.deaf[c], c.deaf[a] = true, true
+		s.run(20*time.Second, nil) // each takes the other for gone
+		got := map[netip.Addr]float64{}
+		start := s.now
+		for end := s.now.Add(3 * time.Minute); s.now.Before(end); s.run(time.Second, nil) {
+			for _, n := range []*node{a, c} {
+				for len(n.queue) < 4 {
+					s.sent++
+					s.send(n, ipv4(protoTCP, n.addr, b.addr, 80, s.sent, 1280))
+				}
+			}
+		}
+		for _, pkt := range b.got {
+			from, _ := netip.AddrFromSlice(pkt[12:16])
+			got[from] += float64(len(pkt))
+		}
+		x, y := got[a.addr], got[c.addr]
+		rate := 8 * (x + y) / s.now.Sub(start).Seconds() / s.table[len(s.table)-1].NetBPS
+		jain := (x + y) * (x + y) / (x*x + y*y) / 2
+		t.Logf("seed %d: %.2f of the rate, Jain %.3f", testSeed+seed, rate, jain)
+		if rate < floorLeast/2 || jain < 0.95 {
+			t.Errorf("seed %d: %.2f of the rate, want %.2f; Jain %.3f, want 0.95", testSeed+seed, rate, floorLeast/2, jain)
+		}
 	}
 }

@@ -67,6 +67,7 @@ type onAir struct {
 	from       *node
 	burst      phy.Burst
 	start, end time.Time
+	audible    map[*node]bool // since its begin: at these it ends, too
 	spoiled    map[*node]bool
 }
 
@@ -248,7 +249,7 @@ func (m *medium) settle(n *node) {
 		return
 	}
 	m.check(n, &b)
-	a := &onAir{from: n, burst: phy.Burst{MCS: b.MCS, Control: bytes.Clone(b.Control)}, spoiled: map[*node]bool{}}
+	a := &onAir{from: n, burst: phy.Burst{MCS: b.MCS, Control: bytes.Clone(b.Control)}, audible: map[*node]bool{}, spoiled: map[*node]bool{}}
 	for _, f := range b.Frames {
 		a.burst.Frames = append(a.burst.Frames, bytes.Clone(f))
 	}
@@ -300,6 +301,7 @@ func (m *medium) begin(a *onAir, d time.Duration) {
 			}
 		}
 		n.hears++
+		a.audible[n] = true
 		if !m.duplex && n.txUntil.After(m.now) {
 			a.spoiled[n] = true
 		}
@@ -326,7 +328,7 @@ func (m *medium) begin(a *onAir, d time.Duration) {
 func (m *medium) end(a *onAir) {
 	m.air = slices.DeleteFunc(m.air, func(x *onAir) bool { return x == a })
 	for _, n := range m.nodes {
-		if n == a.from || n.deaf[a.from] {
+		if !a.audible[n] {
 			continue
 		}
 		n.hears--
@@ -339,6 +341,8 @@ func (m *medium) end(a *onAir) {
 		deaf := !m.duplex && n.txUntil.After(a.start) && n.txFrom.Before(a.end)
 		switch {
 		case deaf:
+		case n.deaf[a.from]: // since it began
+			m.tell(n, phy.Event{Kind: phy.Missed, Quality: phy.Quality{SNR: math.NaN()}})
 		case a.spoiled[n]:
 			m.tell(n, phy.Event{Kind: phy.Missed, Quality: phy.Quality{SNR: math.NaN()}})
 		case m.drop != nil && m.drop(a.from, n, &a.burst):

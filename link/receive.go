@@ -320,11 +320,17 @@ func (e *Engine) received(now time.Time, ev *phy.Event) {
 			p.hurries = now
 		}
 	}
+	if c.kind == unicast && c.dst != e.address {
+		e.access.reserved = now // it was for this
+	}
 	e.floorNamed(now, c, false)
 	if c.dst != e.address && c.dst != broadcast {
 		e.stats.Bursts.Foreign++
-		if c.flags&(flagWanted|flagAnswer) == flagAnswer {
-			e.access.reserved = now // it was for this
+		if q := e.peerAt(c.dst); c.flags&flagAnswer != 0 && (q == nil || !q.live()) {
+			e.access.hidden = now
+			if q != nil {
+				q.recallAt = later(q.recallAt, now.Add(mostRecall)) // it is there, but not for us: if it is, its own bursts tell
+			}
 		}
 		e.reserved(now, time.Duration(c.nav)*navUnit)
 		return

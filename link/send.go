@@ -113,9 +113,12 @@ func (e *Engine) budget(now time.Time, p *peer, mode, control int) time.Duration
 	if e.cfg.Caps.FullDuplex {
 		budget = e.besides(empty)
 	} else {
+		if e.mayMeetHidden(now) {
+			budget = e.reservable()
+		}
 		cost := e.exchangeCost(p, mode, control)
 		if e.holdsTurn(p) {
-			if turn := e.turn(now, p, cost); turn < e.turnLimit() { // others wait for its end
+			if turn := e.turn(now, p, cost); turn < e.turnLimit(now) { // others wait for its end
 				budget = min(budget, max(leastTurn, turn-now.Sub(e.access.since)))
 			}
 			if e.access.rash {
@@ -696,9 +699,6 @@ func (e *Engine) buildUnicast(now time.Time, p *peer, answer bool, say speech, a
 	}
 	if wanted {
 		c.flags |= flagWanted
-		if !e.cfg.Caps.FullDuplex {
-			c.nav = toNAV(max(hostTurn, e.fading(p)) + e.turnaround() + e.answerAirtime(mode) + slack)
-		}
 	}
 	p.nextID++
 	if burst != nil {
@@ -707,6 +707,9 @@ func (e *Engine) buildUnicast(now time.Time, p *peer, answer bool, say speech, a
 	}
 	if e.passFloor(now, p, mode, airtime); c.next != 0 {
 		c.short = false
+	}
+	if !e.cfg.Caps.FullDuplex {
+		c.nav = e.reservation(now, p, mode, airtime, wanted, answer)
 	}
 	if burst == nil {
 		p.bare = bareBurst{open: true, id: c.id, mode: mode}
@@ -725,6 +728,31 @@ func (e *Engine) buildUnicast(now time.Time, p *peer, answer bool, say speech, a
 	}
 	return true
 }
+
+// reservation is for how long the burst to p in e.control keeps others from beginning:
+// for its answer, and where the turn goes on and somebody does not hear us, for the next burst, however
+// long it will be. The answer repeats what is left of it, for those who do not hear the one and hear
+// the other; what they hear next ends it.
+func (e *Engine) reservation(now time.Time, p *peer, mode int, airtime time.Duration, wanted, answer bool) uint8 {
+	c := &e.control
+	switch {
+	case wanted:
+		d := max(hostTurn, e.fading(p)) + e.turnaround() + e.answerAirtime(mode) + slack
+		if c.more && c.next == 0 && !answer && p.hasData() && e.mayMeetHidden(now) {
+			d += e.turnaround() + e.reservable() + slack
+		}
+		return toNAV(d)
+	case answer && c.next == 0:
+		return toNAV(max(0, e.access.owedNAV.Sub(now)-airtime))
+	}
+	return 0
+}
+
+// reservable is the longest burst where it has to be reserved for, with an answer before it and
+// one behind: less than an unsigned octet of navUnits by that.
+func (e *Engine) reservable() time.Duration { return min(e.cfg.MaxBurst, mostReserved) }
+
+const mostReserved = 3 * time.Second
 
 // buildFlood makes a burst of broadcast packets.
 func (e *Engine) buildFlood(now time.Time, dst *phy.Burst) bool {

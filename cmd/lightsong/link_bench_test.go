@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"flag"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"net/netip"
 	"os"
@@ -39,6 +40,10 @@ type loadHost struct {
 	sentAt   map[uint32]time.Time
 	rtts     []time.Duration
 	octets   []int // of bulk received, by second
+	back     bool  // sends to the one before, not to the next
+
+	since   time.Duration      // from when on sources are counted
+	sources map[netip.Addr]int // octets of bulk by source
 }
 
 func (h *loadHost) packet(p []byte, n int, kind byte, number uint32) int {
@@ -146,6 +151,9 @@ func (h *loadHost) WritePacket(p []byte) error {
 			h.octets = append(h.octets, 0)
 		}
 		h.octets[s] += len(p)
+		if source, _ := netip.AddrFromSlice(p[12:16]); time.Since(h.start) >= h.since {
+			h.sources[source] += len(p)
+		}
 		if number == 0 && !h.start.Add(loadFrom).After(time.Now()) && h.whole == 0 {
 			h.whole = time.Since(h.start.Add(loadFrom))
 		}
@@ -226,7 +234,10 @@ func linked(tb *testing.B, profile string, air sims.AirConfig, simulated time.Du
 		sim := simulation{profile: profile, air: air}
 		for i, h := range hosts {
 			h.from, h.to, h.start = simulatedAddr(i), simulatedAddr((i+1)%len(hosts)), begin
-			h.echo, h.sentAt = make(chan []byte, 64), map[uint32]time.Time{}
+			if h.back {
+				h.to = simulatedAddr((i + len(hosts) - 1) % len(hosts))
+			}
+			h.echo, h.sentAt, h.sources = make(chan []byte, 64), map[uint32]time.Time{}, map[netip.Addr]int{}
 			h.askAt = begin.Add(8 * time.Second)
 			h.content = rand.NewChaCha8([32]byte{byte(i)})
 			sim.hosts = append(sim.hosts, h)
@@ -441,5 +452,27 @@ func BenchmarkCourse(b *testing.B) {
 			b.ReportMetric(sums.jain/n, "Jain")
 			b.ReportMetric(worst.jain, "worst-Jain")
 		})
+	}
+}
+
+// BenchmarkHidden measures two stations that do not hear one another, each with bulk for a
+// third between them, in a room of RT60 0.15 s at 25 dB.
+//
+//	go test -run '^$' -bench Hidden -benchtime 2x ./cmd/lightsong
+func BenchmarkHidden(b *testing.B) {
+	const from, whole = 20 * time.Second, 65 * time.Second
+	for i := range b.N {
+		hosts := []*loadHost{{bulk: true}, {since: from}, {bulk: true, back: true}}
+		seed := *courseSeed + uint64(i)
+		linked(b, "air", sims.AirConfig{
+			Seed: seed, Room: sims.AirRoom{RT60: new(0.15), DRR: new(3.0)},
+			Station: sims.AirStation{SNRdB: new(25.0)},
+			Paths:   []sims.AirPath{{From: "a", To: "c", GainDB: new(math.Inf(-1))}},
+		}, whole, hosts)
+		x, y := float64(hosts[1].sources[simulatedAddr(0)]), float64(hosts[1].sources[simulatedAddr(2)])
+		goodput, jain := 8*(x+y)/(whole-from).Seconds()/1000, (x+y)*(x+y)/(x*x+y*y)/2
+		b.Logf("seed %d: %.0f and %.0f octets, Jain %.3f, by second %v", seed, x, y, jain, hosts[1].octets)
+		b.ReportMetric(goodput, "kbit/s")
+		b.ReportMetric(jain, "Jain")
 	}
 }
