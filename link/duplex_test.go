@@ -22,7 +22,7 @@ func duplexModes() (table []phy.Mode) {
 func TestDuplexBudget(t *testing.T) {
 	for _, tt := range []struct{ cost, bulk, typing time.Duration }{
 		{2 * time.Millisecond, 500 * time.Millisecond, 150 * time.Millisecond},
-		{25 * time.Millisecond, 500 * time.Millisecond, 250 * time.Millisecond},
+		{25 * time.Millisecond, 500 * time.Millisecond, 275 * time.Millisecond},
 		{54 * time.Millisecond, 864 * time.Millisecond, 500 * time.Millisecond},
 		{200 * time.Millisecond, 1400 * time.Millisecond, 600 * time.Millisecond},
 		{600 * time.Millisecond, 1400 * time.Millisecond, 1400 * time.Millisecond},

@@ -310,9 +310,9 @@ func (e *Engine) signOfLife(now time.Time, p *peer, ev *phy.Event) {
 		if of == lower && p.forms[phy.Block].barred {
 			of = exact // less was seen because the path changes
 		}
-		if of != lower || e.formed || ev.Quality.SNR < e.modes[e.modes.index(ev.Burst.MCS)].SNRdB+comfort {
+		if of != vague || ev.Quality.SNR < e.modes[e.modes.index(ev.Burst.MCS)].SNRdB+comfort {
 			p.rx.heard(ev.Quality.SNR, of)
-		} // else it could not be seen to be more: few known values tell so much and not more
+		} // else more could not have been seen
 	}
 	if p.state == PeerDown {
 		e.comeBack(now, p)
@@ -332,6 +332,9 @@ func (e *Engine) bounds(p *peer, b *phy.Burst) snrBound {
 	case float64(lost) > mostLoss*float64(len(b.Frames)):
 		return upper
 	case asked && (len(b.Frames) == 0 || e.modes.index(b.MCS) < want):
+		if e.cfg.Caps.FullDuplex {
+			return vague
+		}
 		return lower
 	}
 	return exact

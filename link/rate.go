@@ -127,7 +127,7 @@ func (r *reception) heard(snr float64, of snrBound) {
 	case math.IsNaN(r.snr):
 		r.snr, r.rough = snr, true
 		return
-	case of == lower && snr < r.snr:
+	case of == vague, of == lower && snr < r.snr:
 		weight = lowWeight
 	case of == upper && snr > r.snr:
 		return
@@ -146,6 +146,7 @@ const (
 	exact snrBound = iota
 	lower
 	upper
+	vague // by a few known values, where echoes take nothing away: of short bursts, most of which are answers
 )
 
 // target is the share of lost frames at which a mode is still better than the

@@ -169,7 +169,7 @@ func (e *Engine) besides(empty time.Duration) time.Duration {
 const (
 	duplexCosts = 16
 	duplexMost  = 7 // tenths of the longest burst: who hears none for leastKeep asks
-	duplexShort = 10
+	duplexShort = 11
 	duplexLeast = 3 // so that most of a burst is not its head
 )
 
