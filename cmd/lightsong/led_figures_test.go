@@ -67,6 +67,12 @@ func TestOneLEDStarts(t *testing.T) {
 				}
 				if met < n*(n-1) {
 					t.Errorf("seed %d: not all know each other", seed)
+					for i, r := range b.run {
+						t.Logf("%d: %+v %+v", i, b.phys[i].Stats(), roomStats(ctx, t, r).Bursts)
+						for _, p := range roomStats(ctx, t, r).Peers {
+							t.Logf("%d knows %q: %s, heard %v ago", i, p.Name, p.State, time.Since(p.LastHeard).Round(time.Second))
+						}
+					}
 				}
 			})
 		})

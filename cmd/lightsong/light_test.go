@@ -190,22 +190,10 @@ func onBeamOf(t *testing.T, c emu.Config, board led.Config, instead func(i int, 
 			b.phys, b.run = append(b.phys, p), append(b.run, runner)
 			group.Go(func() error { return runner.Run(ctx) })
 		}
-		up := func() bool {
-			for _, r := range b.run {
-				if s, err := r.Stats(ctx); err != nil || !s.Up {
-					return false
-				}
-			}
-			return true
-		}
-		patience := time.Duration(n) * 30 * time.Second
-		for began := time.Now(); !up() && time.Since(began) < patience; {
-			time.Sleep(100 * time.Millisecond)
-		}
-		if !up() {
-			t.Errorf("no link after %v", patience)
-		} else {
+		if patience := time.Duration(n) * 30 * time.Second; allUp(ctx, b.run, patience) {
 			f(ctx, b)
+		} else {
+			t.Errorf("no link after %v", patience)
 		}
 		cancel()
 		for _, p := range b.phys {
@@ -215,6 +203,20 @@ func onBeamOf(t *testing.T, c emu.Config, board led.Config, instead func(i int, 
 			t.Error(err)
 		}
 	})
+}
+
+// allUp waits until the link of each station is up, at most for patience of simulated time.
+func allUp(ctx context.Context, run []*link.Runner, patience time.Duration) bool {
+	down := func(r *link.Runner) bool {
+		s, err := r.Stats(ctx)
+		return err != nil || !s.Up
+	}
+	for began := time.Now(); slices.ContainsFunc(run, down); time.Sleep(100 * time.Millisecond) {
+		if time.Since(began) > patience {
+			return false
+		}
+	}
+	return true
 }
 
 // send makes a host send packets of size octets, one each interval.

@@ -74,24 +74,10 @@ func onUART(t *testing.T, c sims.LightConfig, baud int, instead func(i int, from
 			b.phys[i], b.run[i] = p, link.NewRunner(e, p, h, nil)
 			group.Go(func() error { return b.run[i].Run(ctx) })
 		}
-		up := func() bool {
-			for _, r := range b.run {
-				if s, err := r.Stats(ctx); err != nil || !s.Up {
-					return false
-				}
-			}
-			return true
-		}
-		for range 600 {
-			if up() {
-				break
-			}
-			time.Sleep(100 * time.Millisecond)
-		}
-		if !up() {
-			t.Error("no link after 60 s")
-		} else {
+		if allUp(ctx, b.run[:], time.Minute) {
 			f(ctx, b)
+		} else {
+			t.Error("no link after a minute")
 		}
 		cancel()
 		for _, p := range b.phys {
