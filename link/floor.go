@@ -13,7 +13,8 @@ import (
 // nobody knows. Now and then nobody is named, and newcomers go first.
 const (
 	anyone    = broadcast        // named: the floor is open
-	openSlots = 4                // that newcomers draw from before the others' ranks
+	openSlots = 4                // that newcomers draw from before the others' ranks, of few stations,
+	mostSlots = 32               // and of many
 	wantFor   = 30 * time.Second // a round of turns of twenty stations whose bursts last a second; who wants no longer lets the floor lapse
 
 	// Between two open floors, where stations are known that have not said that they
@@ -285,13 +286,17 @@ func (e *Engine) rank(now time.Time) int {
 	switch {
 	case f.next == anyone && f.toldMore && e.mayMeetHidden(now):
 		// They have the same rank, perhaps. In two slots a question is over and its answer begins.
-		return openSlots + before + 2*e.random.IntN(openSlots)
+		return e.newcomerSlots() + before + 2*e.random.IntN(openSlots)
 	case f.next == anyone && f.toldMore:
-		return openSlots + before
+		return e.newcomerSlots() + before
 	case f.next == anyone:
-		return e.drawSlot(openSlots)
+		return e.drawSlot(e.newcomerSlots())
 	case f.toldMore:
 		return before
 	}
-	return all + e.random.IntN(openSlots) // not all know the same of the others: no slot is theirs alone
+	return all + e.random.IntN(e.newcomerSlots()) // not all know the same of the others: no slot is theirs alone
 }
+
+// newcomerSlots is how many slots those draw from of whom nobody knows that they want the
+// floor: of many stations several come to want it in a turn.
+func (e *Engine) newcomerSlots() int { return min(max(openSlots, e.others()/2), mostSlots) }
