@@ -351,8 +351,7 @@ func (e *Engine) oweAnswer(now time.Time, p *peer, gave int, airtime time.Durati
 func (e *Engine) answered(now time.Time, p *peer, c *control, airtime time.Duration) {
 	a := &e.access
 	q := &p.question
-	reply := q.open && c.flags&flagReport != 0 && c.peerEpoch == e.cfg.Epoch && c.flags&flagHeard != 0 && int8(c.newest-q.id) >= 0
-	if !reply {
+	if !e.answers(p, c) {
 		e.sense(now)
 		return
 	}

@@ -131,12 +131,16 @@ func (e *Engine) alone() bool {
 // beaconSoon brings the next beacon forward: there is news. Several stations may
 // have the same news, so they draw lots.
 func (e *Engine) beaconSoon(now time.Time) {
-	spread := time.Duration(max(rivalWindow/2, e.beaconWindow())) * e.slot()
-	at := later(now, e.beacons.last.Add(e.newsInterval())).Add(e.jitter(0, spread))
+	at := later(now, e.beacons.last.Add(e.newsInterval())).Add(e.jitter(0, e.newsSpread()))
 	if at.Before(e.beacons.at) {
 		e.beacons.at = at
 	}
 	e.beacons.interval, e.beacons.urgent = firstInterval, true
+}
+
+// newsSpread is over how long the beacons of stations that have the same news are spread.
+func (e *Engine) newsSpread() time.Duration {
+	return time.Duration(max(rivalWindow/2, e.beaconWindow())) * e.slot()
 }
 
 func (e *Engine) postponeBeacon(at time.Time) { e.beacons.at = later(e.beacons.at, at) }
@@ -170,6 +174,11 @@ func (e *Engine) beaconCredit(now time.Time, c *current) {
 		return
 	}
 	b.last = now
+	for _, p := range e.peers {
+		if p.state != PeerUp && e.others() <= 1 { // if it has heard this it speaks next
+			p.holdOff = later(p.holdOff, now.Add(e.ifs()+e.newsSpread()))
+		}
+	}
 	if c.far {
 		b.far = now.Add(max(beaconShare*c.airtime, e.sparse(c.airtime)))
 		return

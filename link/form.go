@@ -171,7 +171,7 @@ func (e *Engine) hearForms(p *peer, ev *phy.Event) {
 		case math.IsNaN(snr):
 		default:
 			s.barred = less && (form != f || !whole)
-			if s.barred && form == f {
+			if s.barred && form == f && f == phy.Block {
 				p.rx.heard(snr, upper) // nor do plain ones see what they did
 			}
 			if s.faded += fadeDoubt; s.barred && s.faded < fadeBursts*fadeDoubt {
@@ -197,6 +197,8 @@ func (e *Engine) hearForms(p *peer, ev *phy.Event) {
 			s.rx.heard(snr, of)
 		}
 	}
+	// Noise that comes and goes makes shorter bursts look so, too.
+	p.moves = p.forms[phy.Block].barred && (p.moves || lost > 0 && lost == len(ev.Burst.Frames) && (form == phy.Long || form == phy.Middle))
 }
 
 // formWish is the MCS that we ask p for in bursts of a form: the most robust one, in
@@ -211,6 +213,16 @@ func (e *Engine) formWish(p *peer, f phy.Form) uint8 {
 		return noMCS
 	}
 	return uint8(e.modes[i].MCS)
+}
+
+// plainWish is the index of the mode that we ask p for in plain bursts. While an end is
+// moved that is the one in which the modem would like the next: it knows for how long
+// symbols may be, and an SNR that long ones see says nothing of short ones.
+func (e *Engine) plainWish(p *peer) (i int, ok bool) {
+	if i, ok = p.rx.want(e.modes); p.moves && p.suits >= 0 {
+		i, ok = min(p.suits, p.rx.ceiling.index), true
+	}
+	return i, ok
 }
 
 // takeForms notes what a report asks for.
@@ -322,7 +334,7 @@ func (e *Engine) fastest(p *peer) int {
 
 // wished is the index of the fastest mode that we ask p for.
 func (e *Engine) wished(p *peer) int {
-	mode, _ := p.rx.want(e.modes)
+	mode, _ := e.plainWish(p)
 	if e.formed {
 		for f := phy.Block; f < phy.Forms; f++ {
 			if m := e.formWish(p, f); m != noMCS {
@@ -345,7 +357,7 @@ type layout struct {
 // costs besides included.
 func (e *Engine) layOut(p *peer, mode, control, pending int, careful bool, budget time.Duration) layout {
 	limits, trial := e.limitsOf(p, mode)
-	if pending == 0 && p.silent == 0 && !p.polled {
+	if pending == 0 && p.silent == 0 && p.polled < 2 {
 		limits[phy.Plain] = max(mode, e.modes.suiting(e.modes[mode].SNRdB+headLead))
 		if i := limits[phy.Block]; careful && i >= 0 {
 			limits[phy.Block] = e.modes.suiting(e.modes[i].SNRdB - carefulBy)
@@ -466,9 +478,11 @@ func (e *Engine) layOut(p *peer, mode, control, pending int, careful bool, budge
 			}
 		}
 	}
+	// What is asked for is soon out of date, and so is what is known of the path when it is over.
 	if e.changing(p) {
-		// What is asked for is soon out of date, and so is what is known of the path when it is over.
 		budget = max(budget/4, min(budget, 2*e.airtime(mode, control, 0, 0)))
+	} else if p.garbled || p.silent > 0 { // perhaps
+		budget = min(budget, max(e.cfg.MaxBurst/4, 2*e.airtime(mode, control, 0, 0)))
 	}
 	// A plain burst is always to be had: in modes that are slow enough a single frame
 	// is one, too.

@@ -253,10 +253,47 @@ func TestFading(t *testing.T) {
 		{0.034, 114*time.Millisecond - e.turnaround()},
 		{5, maxFading - e.turnaround()},
 	} {
-		e.signOfLife(m.now, p, &phy.Event{Kind: phy.Received, Quality: phy.Quality{SNR: math.NaN(), DelaySpread: c.spread}})
+		e.signOfLife(m.now, p, &phy.Event{Kind: phy.Received, Quality: phy.Quality{SNR: math.NaN(), DelaySpread: c.spread}}, false)
 		e.oweAnswer(m.now, p, 0, time.Second)
 		if got := e.access.owedAt.Sub(m.now); (got - c.want).Abs() > time.Microsecond {
 			t.Errorf("delay spread %g s: the answer waits %v, want %v", c.spread, got, c.want)
+		}
+	}
+}
+
+// A long burst that is lost whole because an end is moved: plain ones are wanted in
+// the mode that the modem would like, until the path is as it was; no shorter burst that
+// noise could have hit as well changes that.
+func TestMovedEnd(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		form phy.Form
+		lost int // frames of 12
+		want bool
+	}{
+		{"a long burst, all of it", phy.Long, 12, true},
+		{"a middle burst, all of it", phy.Middle, 12, true},
+		{"a long burst, half of it", phy.Long, 6, false},
+		{"a plain burst, all of it", phy.Plain, 12, false},
+	} {
+		e, p := formed(t)
+		for range 3 {
+			p.hears(e, phy.Block, 2, 0, 22, 27, math.NaN())
+			p.hears(e, phy.Plain, 0, 0, 21, 26, math.NaN())
+		}
+		p.rx.heard(20, exact)
+		usual, _ := e.plainWish(p)
+		p.hears(e, c.form, 12, c.lost, -9, -10, math.NaN())
+		p.suits = 1
+		if usual == p.suits {
+			t.Fatalf("mode %d is wanted anyway", usual)
+		}
+		if got, _ := e.plainWish(p); (got == p.suits) != c.want {
+			t.Errorf("%s: mode %d is wanted, the modem would like %d: want that %v", c.name, got, p.suits, c.want)
+		}
+		p.hears(e, phy.Plain, 4, 0, 21, 26, 0)
+		if got, _ := e.plainWish(p); got != usual {
+			t.Errorf("%s, and it is over: mode %d is wanted, want %d", c.name, got, usual)
 		}
 	}
 }

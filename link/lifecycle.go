@@ -151,29 +151,39 @@ func (e *Engine) goDown(now time.Time, p *peer) {
 	}
 }
 
-// comeBack notes that a peer that was gone is heard.
-func (e *Engine) comeBack(now time.Time, p *peer) {
-	p.state, p.holdOff, p.question = PeerHeard, time.Time{}, question{}
-	if e.access.asked == p {
-		e.access.asked = nil
-		e.endExchange(now)
+// comeBack notes that a peer that was gone is heard. If it answers our call we know what it
+// has of us, as it does, and the exchange goes on.
+func (e *Engine) comeBack(now time.Time, p *peer, answers bool) {
+	p.state, p.holdOff = PeerHeard, time.Time{}
+	if !answers {
+		p.question = question{}
+		if e.access.asked == p {
+			e.access.asked = nil
+			e.endExchange(now)
+		}
 	}
 	p.restoreModes()
 	for _, pkt := range p.alive {
 		pkt.first, pkt.tries = now, 0 // nobody was there to hear what was tried
 	}
 	p.metAt, p.greeted = now, 0
-	e.greetBack(now, p)
+	if !answers {
+		e.greetBack(now, p)
+	}
 	e.tryHeld(now)
 }
 
 // greetBack asks a peer that is back at once: its answer shows both that the other
-// hears, which beacons take longer to tell.
+// hears, and what waits for it goes out, which beacons take longer to tell. They come after.
 func (e *Engine) greetBack(now time.Time, p *peer) {
+	e.beaconSoon(now)
 	if p.poll = len(p.outstanding) > 0; !p.proven.IsZero() {
 		e.pollSoon(now, p)
+		e.postponeBeacon(now.Add(e.newsSpread()))
+		if !e.cfg.Caps.FullDuplex { // what was drawn while nobody was there was for a beacon
+			e.access.backoff = time.Duration(e.drawSlot(e.firstWindow(now))) * e.slot()
+		}
 	}
-	e.beaconSoon(now)
 }
 
 // restoreModes allows the modes again that fell because nobody was there to

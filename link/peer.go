@@ -82,8 +82,10 @@ type peer struct {
 	lastForm phy.Form           // of the last burst to it
 	unsteady bool               // the path to it changes, or did so a moment ago
 	sounded  bool               // a plain burst with data went to it, which tells what more of them would see
+	suits    int                // index of the mode in which the modem would like the next plain burst; −1: it cannot tell
+	moves    bool               // the path from it changes because one of us is moved
 	garbled  bool               // of its last burst nothing could be read but the control block
-	polled   bool               // its last burst only asked: it may not have read what we sent before
+	polled   int                // so many of its bursts in a row only asked: it may not have read what we sent before
 
 	fading      time.Duration // what the echoes of its bursts need to be less than an answer
 	spread      float64       // s, the delay spread of its last block
@@ -149,7 +151,7 @@ func (e *Engine) newPeer(now time.Time, address, epoch uint16) *peer {
 		oldest := slices.MinFunc(e.peers, func(a, b *peer) int { return a.heard.Compare(b.heard) })
 		e.removePeer(now, oldest)
 	}
-	p := &peer{scheduler: scheduler{pool: &e.pool}, headers: header.NewCompressor(true), address: address, epoch: epoch, state: PeerHeard, heard: now, interval: e.minBeaconInterval(), metAt: now}
+	p := &peer{suits: -1, scheduler: scheduler{pool: &e.pool}, headers: header.NewCompressor(true), address: address, epoch: epoch, state: PeerHeard, heard: now, interval: e.minBeaconInterval(), metAt: now}
 	p.tx, p.rx = newTransmission(e.modes), newReception(e.modes)
 	switch {
 	case e.cfg.Caps.FullDuplex:
@@ -267,10 +269,16 @@ func (e *Engine) identify(now time.Time, c *control) *peer {
 	p.state, p.metAt, p.greeted = PeerHeard, now, 0
 	p.deaf, p.unproven, p.holdOff = false, 0, time.Time{}
 	p.restoreModes()
+	asked, answers := e.access.asked, e.answers(p, c)
+	question := p.question
 	p.restartSequence(e)
 	e.closeInbox(p, &p.in)
 	e.closeInbox(p, &p.flood)
-	e.greetBack(now, p)
+	if answers {
+		p.question, e.access.asked = question, asked // the exchange goes on
+	} else {
+		e.greetBack(now, p)
+	}
 	return p
 }
 
@@ -289,8 +297,15 @@ func (e *Engine) resolveShort(c *control) bool {
 	return false
 }
 
-// signOfLife notes that the peer was heard just now.
-func (e *Engine) signOfLife(now time.Time, p *peer, ev *phy.Event) {
+// answers tells whether a control block of p is the answer to our question.
+func (e *Engine) answers(p *peer, c *control) bool {
+	q := &p.question
+	return q.open && c.kind == unicast && c.dst == e.address && c.flags&flagReport != 0 && c.peerEpoch == e.cfg.Epoch &&
+		c.flags&flagHeard != 0 && int8(c.newest-q.id) >= 0
+}
+
+// signOfLife notes that the peer was heard just now; answers: by the answer to our question.
+func (e *Engine) signOfLife(now time.Time, p *peer, ev *phy.Event, answers bool) {
 	p.heard, p.unheard = now, 0
 	if spread := ev.Quality.DelaySpread; spread > 0 {
 		if e.formOf(ev) == phy.Block { // measures it to a factor of two: what one alone sees is not believed
@@ -302,20 +317,26 @@ func (e *Engine) signOfLife(now time.Time, p *peer, ev *phy.Event) {
 	if p.state == PeerUp && p.name != "" && len(p.outstanding) == 0 {
 		p.poll = false // there was nothing else to ask
 	}
+	p.suits = -1
 	if e.formed {
 		e.hearForms(p, ev)
+		if ev.Quality.Wants {
+			p.suits = e.modes.index(ev.Quality.Want)
+		}
 	}
 	if e.formOf(ev) == phy.Plain {
 		of := e.bounds(p, &ev.Burst)
-		if of == lower && p.forms[phy.Block].barred {
-			of = exact // less was seen because the path changes
-		}
-		if of != vague || ev.Quality.SNR < e.modes[e.modes.index(ev.Burst.MCS)].SNRdB+comfort {
+		switch {
+		case of == upper && p.moves: // its symbols may have been too long for it
+		case of == lower && p.forms[phy.Block].barred:
+			p.rx.heard(ev.Quality.SNR, exact) // less was seen because the path changes
+		case of == vague && !(ev.Quality.SNR < e.modes[e.modes.index(ev.Burst.MCS)].SNRdB+comfort): // more could not have been seen
+		default:
 			p.rx.heard(ev.Quality.SNR, of)
-		} // else more could not have been seen
+		}
 	}
 	if p.state == PeerDown {
-		e.comeBack(now, p)
+		e.comeBack(now, p, answers)
 	}
 }
 

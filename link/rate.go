@@ -254,14 +254,6 @@ func (r *reception) want(m modes) (i int, ok bool) {
 	return min(m.suiting(r.snr-r.margin), r.ceiling.index), true
 }
 
-// tell is want for a report.
-func (r *reception) tell(m modes) (i int, ok bool) {
-	if i, ok = r.want(m); ok {
-		r.told = i
-	}
-	return i, ok
-}
-
 // asked tells whether a burst in the mode with an index came in the mode asked for.
 // Where it is the answer to the last report that is what the report said: the burst
 // itself may have changed what is wanted.

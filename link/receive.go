@@ -310,7 +310,7 @@ func (e *Engine) received(now time.Time, ev *phy.Event) {
 	}
 	e.stats.Bursts.Received++
 	p.stats.Airtime.Heard += airtime
-	e.signOfLife(now, p, ev)
+	e.signOfLife(now, p, ev, e.answers(p, c))
 	if c.flags&(flagWanted|flagAnswer) == flagWanted {
 		e.access.rival = now
 	}
@@ -355,7 +355,9 @@ func (e *Engine) received(now time.Time, ev *phy.Event) {
 	heard := e.takeFrames(now, p, in, c, b, e.formOf(ev), octets)
 	switch c.kind {
 	case unicast:
-		p.polled = c.data == 0 && c.flags&flagWanted != 0
+		if p.polled++; c.data > 0 || c.flags&flagWanted == 0 {
+			p.polled = 0
+		}
 		e.deliver(now, p, in)
 		if c.data > 0 {
 			in.history = slices.Insert(in.history, 0, heard)
@@ -398,8 +400,8 @@ func (e *Engine) takeFrames(now time.Time, p *peer, in *inbox, c *control, b *ph
 		rx := p.reception(form)
 		want, _ := rx.want(e.modes)
 		mode := e.modes.index(b.MCS)
-		late := form == phy.Plain && rx.told >= 0 && mode > rx.told // on its way when we asked for less: it tells nothing new
-		if !late && (form == phy.Plain || !p.forms[form].barred) {  // no margin makes up for motion
+		late := form == phy.Plain && rx.told >= 0 && mode > rx.told            // on its way when we asked for less: it tells nothing new
+		if !late && !p.moves && (form == phy.Plain || !p.forms[form].barred) { // no margin makes up for motion
 			rx.frames(n, lost, rx.asked(e.modes, mode, e.formed), e.target(want), e.bound(rx, mode))
 			if !e.formed {
 				rx.climb(e.modes, want)

@@ -533,8 +533,8 @@ func (e *Engine) addParity(m, octets, n int) {
 func (e *Engine) report(c *control, p *peer) {
 	c.flags |= flagReport
 	c.peerEpoch, c.want, c.snr = p.epoch, noMCS, toSNR(p.rx.snr)
-	if i, ok := p.rx.tell(e.modes); ok {
-		c.want = uint8(e.modes[i].MCS)
+	if i, ok := e.plainWish(p); ok {
+		c.want, p.rx.told = uint8(e.modes[i].MCS), i
 	}
 	if c.formed = e.formed; c.formed {
 		for f := phy.Block; f < phy.Forms; f++ {

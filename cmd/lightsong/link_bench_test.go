@@ -372,7 +372,7 @@ func BenchmarkCarried(b *testing.B) {
 		{"room-0.5s", 0.5, -3},
 	} {
 		b.Run(c.name, func(b *testing.B) {
-			const lift, down, whole = 20, 30, 42
+			const lift, down, whole = 30, 40, 65
 			for range b.N {
 				hosts := []*loadHost{{bulk: true}, {}}
 				linked(b, "air", sims.AirConfig{
@@ -394,6 +394,62 @@ func BenchmarkCarried(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+// BenchmarkReturn measures how long it takes in a room until two stations talk again after one was
+// killed and, seconds later, started anew, twenty times, while the other one pings
+// it each second: from the start to the first answer.
+//
+//	go test -run '^$' -bench Return -benchtime 1x ./cmd/lightsong
+func BenchmarkReturn(b *testing.B) {
+	const rounds, settled, gone = 20, 3 * time.Second, 5 * time.Second
+	for i := range b.N {
+		var took []time.Duration
+		run := func(t *testing.T) {
+			begin := time.Now()
+			var hosts [2]*echoHost
+			for i := range hosts {
+				hosts[i] = &echoHost{from: simulatedAddr(i), to: simulatedAddr(1 - i), answers: make(chan []byte, 100), returned: map[uint16]bool{}}
+			}
+			hosts[0].count = math.MaxInt
+			var restart func(int, time.Duration)
+			s := simulation{
+				profile: "air", hosts: []link.Host{hosts[0], hosts[1]},
+				air:   sims.AirConfig{Seed: 1 + uint64(i), Room: sims.AirRoom{RT60: new(0.3), DRR: new(3.0)}, Station: sims.AirStation{SNRdB: new(20.0)}},
+				kills: func(f func(int, time.Duration)) { restart = f },
+			}
+			if *traced {
+				s.medium = func(i int, p *audio.PHY) phy.PHY {
+					return &tracer{PHY: p, name: string(rune('a' + i)), start: begin}
+				}
+			}
+			s.run(t, func(context.Context, []*link.Runner) {
+				time.Sleep(20 * time.Second)
+				for round := range rounds {
+					restart(1, gone+time.Duration(round%5)*time.Second)
+					back, before := time.Now(), len(hosts[0].returned)
+					if *traced {
+						fmt.Fprintf(os.Stderr, "%9.1f ms b is started\n", float64(back.Sub(begin).Microseconds())/1000)
+					}
+					for len(hosts[0].returned) == before && time.Since(back) < time.Minute {
+						time.Sleep(10 * time.Millisecond)
+					}
+					took = append(took, time.Since(back).Round(10*time.Millisecond))
+					time.Sleep(settled)
+				}
+			})
+		}
+		ok := testing.RunTests(func(string, string) (bool, error) { return true, nil }, []testing.InternalTest{{
+			Name: "bubble", F: func(t *testing.T) { synctest.Test(t, run) },
+		}})
+		if !ok {
+			b.Fatal("the bubble failed")
+		}
+		b.Logf("seed %d: %v", 1+i, took)
+		slices.Sort(took)
+		b.ReportMetric(took[len(took)/2].Seconds(), "median-s")
+		b.ReportMetric(took[len(took)-1].Seconds(), "worst-s")
 	}
 }
 

@@ -24,10 +24,11 @@ import (
 type simulation struct {
 	profile string
 	air     sims.AirConfig
-	hosts   []link.Host                            // the stations'
-	stream  func(i int, p *sims.Port) audio.Stream // what a station hears and plays by; nil: its port
-	medium  func(i int, p *audio.PHY) phy.PHY      // what its link sees; nil: the PHY
-	plugs   func(air *sims.Air)                    // gets the medium before it begins; nil: nobody pulls a plug
+	hosts   []link.Host                             // the stations'
+	stream  func(i int, p *sims.Port) audio.Stream  // what a station hears and plays by; nil: its port
+	medium  func(i int, p *audio.PHY) phy.PHY       // what its link sees; nil: the PHY
+	plugs   func(air *sims.Air)                     // gets the medium before it begins; nil: nobody pulls a plug
+	kills   func(f func(i int, gone time.Duration)) // gets what kills a station and starts it anew later; nil: nobody does that
 }
 
 // simulatedAddr is the address of a station's host.
@@ -46,8 +47,10 @@ func (s simulation) run(t *testing.T, f func(ctx context.Context, stations []*li
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	var group errgroup.Group
-	var stations []*link.Runner
-	for i, host := range s.hosts {
+	stations := make([]*link.Runner, len(s.hosts))
+	ends := make([]func(), len(s.hosts))
+	epoch := uint16(0)
+	start := func(i int) {
 		name := string(rune('a' + i))
 		port, err := air.Attach(name)
 		if err != nil {
@@ -62,9 +65,10 @@ func (s simulation) run(t *testing.T, f func(ctx context.Context, stations []*li
 			stream = s.stream(i, port)
 		}
 		p := audio.New(audio.Config{Modem: m, Stream: stream, FullDuplex: s.profile == "cable"})
-		defer context.AfterFunc(ctx, func() { p.Close() })()
+		life, end := context.WithCancel(ctx)
+		context.AfterFunc(life, func() { p.Close() })
 		e, err := link.New(link.Config{
-			Name: name, Seed: s.air.Seed + uint64(i), Epoch: uint16(i),
+			Name: name, Seed: s.air.Seed + uint64(epoch), Epoch: epoch,
 			Prefixes: []netip.Prefix{netip.PrefixFrom(simulatedAddr(i), 24)},
 			Caps:     p.Caps(), Airtime: p.Airtime,
 		}, time.Now())
@@ -75,9 +79,16 @@ func (s simulation) run(t *testing.T, f func(ctx context.Context, stations []*li
 		if s.medium != nil {
 			medium = s.medium(i, p)
 		}
-		station := link.NewRunner(e, medium, host, nil)
-		stations = append(stations, station)
-		group.Go(func() error { return station.Run(ctx) })
+		epoch++
+		station, dead := link.NewRunner(e, medium, s.hosts[i], nil), make(chan struct{})
+		stations[i], ends[i] = station, func() { end(); <-dead }
+		group.Go(func() error { defer close(dead); return station.Run(life) })
+	}
+	for i := range s.hosts {
+		start(i)
+	}
+	if s.kills != nil {
+		s.kills(func(i int, gone time.Duration) { ends[i](); time.Sleep(gone); start(i) })
 	}
 	group.Go(func() error {
 		if err := air.Run(ctx); ctx.Err() == nil {

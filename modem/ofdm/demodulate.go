@@ -351,8 +351,7 @@ func (d *Demodulator) told(kind modem.EventKind, b *modem.Burst, way *channel, g
 			peak = max(peak, v, -v)
 		}
 	}
-	share := float64(g.carriers) / float64(g.n/2)
-	snr := 10 * math.Log10(way.power*share/way.floor)
+	snr := way.snr(g)
 	doppler := math.NaN()
 	want, wants := 0, false
 	snrs := unknownForms

@@ -373,7 +373,8 @@ type suit struct {
 // make of them that outlast their prefix, and what the channel changes while
 // their bursts last. A burst that came whole also speaks for its own mode, and
 // one that lost frames against every faster one of symbols no longer than its
-// own, whatever the SNR.
+// own, whatever the SNR; one that lost all of them not against shorter symbols,
+// for it may be the change of the channel that nothing was read for.
 func (r *receiver) wanted(snr float64, way *channel, b *modem.Burst) (mcs int, ok bool) {
 	const (
 		margin = 1.5  // dB
@@ -399,7 +400,15 @@ func (r *receiver) wanted(snr float64, way *channel, b *modem.Burst) (mcs int, o
 	c, p := &r.change, &r.plan
 	now := way.overlap(p.head, r.scale)
 	lost := slices.ContainsFunc(b.Frames, func(f []byte) bool { return f == nil })
-	if p.frames > 0 {
+	none := !slices.ContainsFunc(b.Frames, func(f []byte) bool { return f != nil })
+	outrun := p.frames > 0 && none && p.body.n > p.head.n
+	switch {
+	case outrun:
+		// Long symbols of a path that changes see nothing; the short ones of the head
+		// tell what such would.
+		way = &r.headWay
+		snr, now = way.snr(p.head), way.overlap(p.head, r.scale)
+	case p.frames > 0:
 		mcs, ok = p.mcs, !lost
 		now = way.overlap(p.body, r.scale)
 		if !r.pursued { // what has been followed is no noise
@@ -407,10 +416,10 @@ func (r *receiver) wanted(snr float64, way *channel, b *modem.Burst) (mcs int, o
 		}
 	}
 	for i, v := range r.suits {
-		if v.bps == 0 || ok && v.bps <= r.suits[mcs].bps {
+		if v.bps == 0 || ok && v.bps <= r.suits[mcs].bps || outrun && v.body.n > p.head.n {
 			continue
 		}
-		if lost && v.bps >= r.suits[p.mcs].bps && v.body.n <= p.body.n {
+		if lost && v.bps >= r.suits[p.mcs].bps && (v.body.n == p.body.n || v.body.n < p.body.n && !none) {
 			continue
 		}
 		then := way.overlap(v.body, r.scale) + c.within(v.samples)
@@ -423,6 +432,13 @@ func (r *receiver) wanted(snr float64, way *channel, b *modem.Burst) (mcs int, o
 		mcs = 0 // for want of anything better
 	}
 	return mcs, true
+}
+
+// snr is what is seen through a channel in symbols of a geometry, in dB on the scale of the tables:
+// in the whole band, of which the carriers are a part.
+func (ch *channel) snr(g geometry) float64 {
+	share := float64(g.carriers) / float64(g.n/2)
+	return 10 * math.Log10(ch.power*share/ch.floor)
 }
 
 // overlap is the noise that a tail of echoes makes in symbols of a geometry: a
