@@ -144,7 +144,6 @@ type packet struct {
 	refs    int     // who else holds it: the list of those alive, pieces, its successor or flow
 	serial  uint64  // order of arrival
 	judged  time.Time
-	again   bool // a TCP segment that its host has sent again: it waits before later ones
 
 	born   time.Time // EnqueuePacket
 	first  time.Time // first transmission; zero before

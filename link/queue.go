@@ -97,23 +97,6 @@ func (f *flow) remove(p *packet) {
 	}
 }
 
-// add puts a packet behind the others, but a TCP segment before those that wait with
-// later octets: what its host sends again was lost, and until it comes the other
-// host can use nothing of them.
-func (f *flow) add(pkt *packet) {
-	at := len(f.packets)
-	if s := &pkt.segment; s.valid && s.end != s.seq {
-		for ; at > 0; at-- {
-			q := f.packets[at-1]
-			if q.numbered || !q.segment.valid || int32(q.segment.seq-s.seq) <= 0 || !s.sameConnection(&q.segment, pkt.data, q.data) {
-				break
-			}
-		}
-	}
-	pkt.again = at < len(f.packets)
-	f.packets = slices.Insert(f.packets, at, pkt)
-}
-
 // scheduler shares a station's bursts among its flows: deficit round robin
 // (Shreedhar and Varghese 1996), new flows first as in RFC 8290 §4.2.
 type scheduler struct {
@@ -247,7 +230,7 @@ func (s *scheduler) pending(open bool) (octets int) {
 // queue adds a packet to a flow.
 func (s *scheduler) queue(f *flow, pkt *packet) {
 	pkt.flow = f
-	f.add(pkt)
+	f.packets = append(f.packets, pkt)
 	s.wait(pkt)
 	if f.waiting <= urgentOctets {
 		s.activateUrgent(f)
@@ -427,24 +410,14 @@ func (s *scheduler) someoneWaits() bool {
 // rate to p in bit/s, as far as the mode tells.
 func (e *Engine) rate(p *peer) float64 { return max(1, e.modes[e.fastest(p)].NetBPS) }
 
-// dropHead drops the packet of a flow that has waited longest, a segment that was sent
-// again only if nothing else waits.
+// dropHead drops the packet of a flow that has waited longest.
 func (e *Engine) dropHead(p *peer, f *flow) {
-	var drop *packet
 	for _, pkt := range f.packets {
-		if pkt.numbered {
-			continue
+		if !pkt.numbered {
+			e.stats.Packets.Dropped.QueueFull++
+			e.finish(p, pkt)
+			return
 		}
-		if drop == nil || drop.again && !pkt.again {
-			drop = pkt
-		}
-		if !drop.again {
-			break
-		}
-	}
-	if drop != nil {
-		e.stats.Packets.Dropped.QueueFull++
-		e.finish(p, drop)
 	}
 }
 
@@ -542,12 +515,11 @@ func (e *Engine) known(now time.Time, p *peer, f *flow, pkt *packet) bool {
 }
 
 // nextPacket is the packet whose turn it is, or nil. Those that CoDel drops are
-// gone then; one that it marks is marked. What was sent again has not waited as the others have
-// and tells nothing of the queue.
+// gone then; one that it marks is marked.
 func (e *Engine) nextPacket(now time.Time, p *peer) *packet {
 	for {
 		pkt := p.next(p.windowOpen())
-		if pkt == nil || pkt.numbered || pkt.again || pkt.judged.Equal(now) || e.cfg.Queue != FQCoDel || p == e.all {
+		if pkt == nil || pkt.numbered || pkt.judged.Equal(now) || e.cfg.Queue != FQCoDel || p == e.all {
 			return pkt
 		}
 		pkt.judged = now

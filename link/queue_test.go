@@ -336,55 +336,6 @@ func TestThinCollision(t *testing.T) {
 	}
 }
 
-// TestSentAgain: what a host sends again goes before what waits of its connection, and
-// is the last that a full queue drops.
-func TestSentAgain(t *testing.T) {
-	m := newMedium(t, testSeed)
-	a, b := m.add("alpha", func(c *Config) { c.Queue = FQCoDel }), m.add("beta", nil)
-	m.meet()
-	e, p := a.engine, a.engine.peers[0]
-	seg := func(port, seq uint32, payload int) []byte {
-		return tcpPacket(a.addr, b.addr, port<<16|9, seq, 10, tcpACK, false, 1, 1, nil, payload)
-	}
-	waiting := func() (serials []int) {
-		if f := p.flows[1]; f != nil {
-			for _, q := range f.packets {
-				serials = append(serials, int(q.serial))
-			}
-		}
-		return serials
-	}
-	for i, c := range []struct {
-		pkt  []byte
-		want []int // order in which those wait that came until now
-	}{
-		{seg(7, 501, 100), []int{0}},
-		{seg(7, 601, 100), []int{0, 1}},
-		{seg(7, 301, 100), []int{2, 0, 1}},
-		{seg(7, 401, 100), []int{2, 3, 0, 1}},                        // the next one that was lost
-		{seg(7, 201, 0), []int{2, 3, 0, 1, 4}},                       // an acknowledgement without octets
-		{seg(8, 1, 100), []int{2, 3, 0, 1, 4, 5}},                    // of another connection whose hash is the same
-		{udp(a.addr, b.addr, 7, 0, 100), []int{2, 3, 0, 1, 4, 5, 6}}, // no TCP
-		{tcpPacket(b.addr, a.addr, 7<<16|9, 1, 10, tcpACK, false, 1, 1, nil, 100), []int{2, 3, 0, 1, 4, 5, 6, 7}}, // the other way
-		{seg(7, math.MaxUint32-99, 100), []int{2, 3, 0, 1, 4, 5, 6, 7, 8}},                                        // behind others' it stays where it is
-	} {
-		h, _ := parseIP(c.pkt)
-		h.flow = 1
-		e.enqueue(m.now, p, &h, &packet{data: c.pkt, tcp: h.proto == protoTCP, born: m.now, serial: uint64(i)})
-		if got := waiting(); !slices.Equal(got, c.want) {
-			t.Errorf("packet %d: %v wait, want %v", i, got, c.want)
-		}
-	}
-	want := waiting()
-	for _, next := range []int{0, 1, 4, 5, 6, 7, 8, 2, 3} {
-		e.dropHead(p, p.flows[1])
-		want = slices.DeleteFunc(want, func(serial int) bool { return serial == next })
-		if got := waiting(); !slices.Equal(got, want) {
-			t.Fatalf("a full queue kept %v, want %v", got, want)
-		}
-	}
-}
-
 // TestRepeatedOnTheWay: a segment that its host repeats while the link still
 // carries it is not sent again.
 func TestRepeatedOnTheWay(t *testing.T) {
