@@ -141,7 +141,7 @@ func (e *Engine) endExchange(now time.Time) {
 	a := &e.access
 	if a.with != nil && a.initiator && a.floor.next == 0 && (now.Sub(a.rival) < rivalFor || now.Sub(a.alone) >= rivalFor) {
 		share := min(1, float64(now.Sub(a.since))/float64(e.cfg.MaxExchange))
-		a.backoff += e.drawBackoff(now) + time.Duration(share*float64(e.crowd(rivalWindow))*float64(e.slot()))
+		a.backoff = max(a.backoff, e.drawBackoff(now)+time.Duration(share*float64(e.crowd(rivalWindow))*float64(e.slot())))
 		a.yielded = now
 	}
 	a.with = nil
@@ -645,14 +645,16 @@ func (e *Engine) nextBurst(now time.Time, dst *phy.Burst) bool {
 		default:
 			over = true
 		}
-		say := free
+		say, ask := free, false
 		switch {
-		case p.silent >= pollOnlyFrom || !p.hasData():
+		case !p.hasData():
 			say = mute
+		case p.silent >= pollOnlyFrom:
+			say, ask = mute, !over // it is there, but does it hear us?
 		case over:
 			say = brief
 		}
-		return e.buildUnicast(now, p, true, say, false, dst)
+		return e.buildUnicast(now, p, true, say, ask, dst)
 	}
 	if a.asked != nil {
 		return false

@@ -63,6 +63,36 @@ func TestDelivery(t *testing.T) {
 	}
 }
 
+// TestPingsWhereMuchIsLost: one station pings another each second, and 15 % of the
+// control blocks and as many frames are lost, three of ten ways there and back: an
+// exchange's four come through in half of all cases, so that what waits goes with one of the next few.
+// Nearly all come back, and no station that gave way once does so for minutes.
+func TestPingsWhereMuchIsLost(t *testing.T) {
+	const seeds, pings, share, patience = 10, 600, 0.15, 2 * time.Minute
+	came := 0
+	for seed := uint64(testSeed); seed < testSeed+seeds; seed++ {
+		m := newMedium(t, seed)
+		a, b := m.add("alpha", nil), m.add("beta", nil)
+		m.meet()
+		m.frameLoss, m.controlLoss = share, share
+		last, worst := m.now, time.Duration(0)
+		a.deliver = func([]byte) { last = m.now; came++ }
+		b.deliver = func([]byte) { m.send(b, ipv4(protoICMP, b.addr, a.addr, 7, 0, 84)) }
+		for i := range pings {
+			m.send(a, ipv4(protoICMP, a.addr, b.addr, 7, i, 84))
+			m.run(time.Second, nil)
+			worst = max(worst, m.now.Sub(last))
+		}
+		if worst > patience {
+			t.Errorf("seed %d: nothing came for %v", seed, worst)
+		}
+	}
+	t.Logf("%d of %d", came, seeds*pings)
+	if came < seeds*pings*9/10 {
+		t.Errorf("%d of %d pings came back, want nine of ten", came, seeds*pings)
+	}
+}
+
 // TestGoodput: on a clean medium, bulk one way uses at least 70 % of the rate of
 // the fastest mode. The budget: an exchange is two bursts of 1.97 s with 7 frames
 // of 256 octets, 250 of them packets, each with 0.06 s of turnaround twice and an
