@@ -567,7 +567,7 @@ func (p *peer) says() bool {
 	open := p.windowOpen()
 	says := func(f *flow) bool {
 		return slices.ContainsFunc(f.packets, func(pkt *packet) bool {
-			return len(pkt.todo) > 0 && (pkt.numbered || open && !pkt.segment.pure)
+			return len(pkt.pending) > 0 && (pkt.numbered || open && !pkt.segment.pure)
 		})
 	}
 	return slices.ContainsFunc(p.fresh, says) || slices.ContainsFunc(p.old, says)

@@ -265,7 +265,7 @@ func (e *Engine) finish(p *peer, pkt *packet) {
 		p.leave(pkt)
 	}
 	pkt.done = true
-	pkt.todo, pkt.acked = pkt.todo[:0], pkt.acked[:0]
+	pkt.pending, pkt.acked = pkt.pending[:0], pkt.acked[:0]
 	e.queued.Packets--
 	e.queued.Octets -= len(pkt.data)
 	p.forget(pkt)
@@ -288,7 +288,7 @@ func (e *Engine) giveUp(p *peer, pkt *packet) {
 	e.queued.Octets -= len(pkt.data)
 	e.freeData(pkt)
 	pkt.void, pkt.acked = true, pkt.acked[:0]
-	pkt.todo = pkt.todo[:0].add(0, pkt.size())
+	pkt.pending = pkt.pending[:0].add(0, pkt.size())
 	p.activate(pkt.flow)
 }
 

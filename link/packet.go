@@ -153,13 +153,13 @@ type packet struct {
 	numbered bool // seq and pred are set
 	seq      uint16
 	pred     *packet // of the same flow, nil when that is with the host there
-	todo     spans   // octets to be sent, for the first time or again
+	pending     spans   // octets to be sent, for the first time or again
 	acked    spans
 	done     bool // acknowledged whole, or dropped before it was numbered
 	void     bool // given up: only its number has to be acknowledged
 }
 
-// size in octets for the purposes of todo and acked; a void has one that is not
+// size in octets for the purposes of pending and acked; a void has one that is not
 // on the medium. Before a packet is numbered it is an estimate.
 func (p *packet) size() int {
 	if p.numbered {

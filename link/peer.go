@@ -191,7 +191,7 @@ func (p *peer) restartSequence(e *Engine) {
 		pkt.numbered, pkt.pred, pkt.acked = false, nil, nil
 		pkt.first, pkt.tries = time.Time{}, 0
 		pkt.expect, pkt.wire = len(pkt.data)+1, nil
-		pkt.todo = pkt.todo[:0].add(0, pkt.size())
+		pkt.pending = pkt.pending[:0].add(0, pkt.size())
 		pkt.flow.last = nil
 		p.wait(pkt)
 		p.activate(pkt.flow)

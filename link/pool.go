@@ -58,7 +58,7 @@ func (l *pool) freePacket(p *packet) (pred *packet) {
 	l.freeBuffer(p.data)
 	l.freeBuffer(p.wire)
 	pred = p.pred
-	*p = packet{todo: p.todo[:0], acked: p.acked[:0]}
+	*p = packet{pending: p.pending[:0], acked: p.acked[:0]}
 	if len(l.packets) < maxSpare {
 		l.packets = append(l.packets, p)
 	}

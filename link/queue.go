@@ -81,7 +81,7 @@ type flow struct {
 // without a number do not count.
 func (f *flow) head(open bool) *packet {
 	for _, p := range f.packets {
-		if len(p.todo) > 0 && (open || p.numbered) {
+		if len(p.pending) > 0 && (open || p.numbered) {
 			return p
 		}
 	}
@@ -151,7 +151,7 @@ func (s *scheduler) activateUrgent(f *flow) {
 }
 
 // next is the packet whose turn it is, or nil. The caller takes what it sends of
-// it off todo and its octets off the flow's deficit.
+// it off pending and its octets off the flow's deficit.
 func (s *scheduler) next(open bool) *packet {
 	for {
 		list := &s.fresh
@@ -220,7 +220,7 @@ func (s *scheduler) pending(open bool) (octets int) {
 		}
 		for _, p := range f.packets {
 			if open || p.numbered {
-				octets += p.todo.octets() + len(p.todo)*fragHead
+				octets += p.pending.octets() + len(p.pending)*fragHead
 			}
 		}
 	}
@@ -308,7 +308,7 @@ func (e *Engine) enqueue(now time.Time, p *peer, h *ipHeader, pkt *packet) {
 	}
 	pkt.expect = p.headers.Expect(pkt.data, key)
 	pkt.expect -= int(f.saved * float64(pkt.expect))
-	pkt.todo = pkt.todo.add(0, pkt.size())
+	pkt.pending = pkt.pending.add(0, pkt.size())
 	p.queue(f, pkt)
 	e.queued.Packets++
 	e.queued.Octets += len(pkt.data)

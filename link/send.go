@@ -389,7 +389,7 @@ func (e *Engine) repeat(p *peer, burst *sentBurst, octets, k int) bool {
 			}
 			out := burst.frame()
 			for _, x := range pieces {
-				x.pkt.todo = x.pkt.todo.remove(x.from, x.to)
+				x.pkt.pending = x.pkt.pending.remove(x.from, x.to)
 				x.pkt.flow.deficit -= x.to - x.from + fragHead
 				*out = append(*out, x)
 			}
@@ -405,7 +405,7 @@ func (e *Engine) repeat(p *peer, burst *sentBurst, octets, k int) bool {
 
 // wanted tells whether all of the piece is still to be sent.
 func (x *piece) wanted() bool {
-	return !x.pkt.done && x.pkt.void == x.void && x.pkt.todo.contains(x.from, x.to)
+	return !x.pkt.done && x.pkt.void == x.void && x.pkt.pending.contains(x.from, x.to)
 }
 
 // freeFailed forgets the frames that were lost: what is left of them is cut as suits.
@@ -431,7 +431,7 @@ func (e *Engine) cut(now time.Time, p *peer, pkt *packet, start, octets int, pie
 		p.alive = append(p.alive, pkt)
 		pkt.refs++
 	}
-	s := pkt.todo[0]
+	s := pkt.pending[0]
 	f := fragment{seq: pkt.seq, first: s.from == 0, last: s.to == pkt.size(), offset: s.from}
 	base := e.base
 	if pred := e.pool.predecessor(pkt); f.first && pred != nil {
@@ -460,7 +460,7 @@ func (e *Engine) cut(now time.Time, p *peer, pkt *packet, start, octets int, pie
 	e.store = f.appendTo(e.store, base, room)
 	*pieces = append(*pieces, piece{pkt, s.from, s.from + n, pkt.void})
 	pkt.refs++
-	pkt.todo = pkt.todo.remove(s.from, s.from+n)
+	pkt.pending = pkt.pending.remove(s.from, s.from+n)
 	pkt.flow.deficit -= n + fragHead
 	if pkt.tries == 0 { // what arrives piece by piece, with turns of many others between, is not given up
 		pkt.first = now
@@ -497,7 +497,7 @@ func (e *Engine) compress(p *peer, pkt *packet) {
 		pkt.wire = e.deflate.Compress(pkt.wire)
 		pkt.flow.saved += savedWeight * (1 - float64(len(pkt.wire))/float64(max(1, before)) - pkt.flow.saved)
 	}
-	pkt.todo = pkt.todo[:0].add(0, max(1, len(pkt.wire)))
+	pkt.pending = pkt.pending[:0].add(0, max(1, len(pkt.wire)))
 }
 
 // savedWeight is that of the newest packet in what a flow's packets are expected to
@@ -840,9 +840,9 @@ func (e *Engine) resolve(p *peer, b *sentBurst, heard *heardBurst) {
 					pkt.tries++
 					pkt.failed = b.id
 				}
-				pkt.todo = pkt.todo.add(x.from, x.to)
+				pkt.pending = pkt.pending.add(x.from, x.to)
 				for _, a := range pkt.acked {
-					pkt.todo = pkt.todo.remove(a.from, a.to)
+					pkt.pending = pkt.pending.remove(a.from, a.to)
 				}
 				p.activate(pkt.flow)
 			}
@@ -886,7 +886,7 @@ func (e *Engine) dropPieces(pieces []piece) {
 
 // acknowledge takes that a piece of a packet arrived with a burst that ended at a time.
 func (e *Engine) acknowledge(p *peer, pkt *packet, x piece, at time.Time) {
-	pkt.todo = pkt.todo.remove(x.from, x.to)
+	pkt.pending = pkt.pending.remove(x.from, x.to)
 	pkt.acked = pkt.acked.add(x.from, x.to)
 	if pkt.acked.covers(pkt.size()) {
 		if !pkt.void {
