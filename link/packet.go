@@ -153,7 +153,7 @@ type packet struct {
 	numbered bool // seq and pred are set
 	seq      uint16
 	pred     *packet // of the same flow, nil when that is with the host there
-	pending     spans   // octets to be sent, for the first time or again
+	pending  spans   // octets to be sent, for the first time or again
 	acked    spans
 	done     bool // acknowledged whole, or dropped before it was numbered
 	void     bool // given up: only its number has to be acknowledged
