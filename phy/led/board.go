@@ -346,9 +346,20 @@ func pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// shake finds the board, raises the speed to at most maxSpeed and configures it
-// as configure says of such a board.
+// shake makes the board ready, at a speed of at most maxSpeed and configured as
+// configure says of such a board. One that falls silent on the way, because noise took
+// what it was asked or light keeps it from answering, is looked for again.
 func (c *connection) shake(ctx context.Context, maxSpeed int, configure func(Info) ([]byte, error)) error {
+	for began := time.Now(); ; {
+		err := c.prepare(ctx, maxSpeed, configure)
+		if !errors.Is(err, errBoard) || c.isDead() || time.Since(began) >= helloFor {
+			return err
+		}
+	}
+}
+
+// prepare finds the board, raises the speed and configures it.
+func (c *connection) prepare(ctx context.Context, maxSpeed int, configure func(Info) ([]byte, error)) error {
 	if err := c.find(ctx, maxSpeed); err != nil {
 		return err
 	}

@@ -224,6 +224,31 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
+// A board that does not answer its configuration, because light keeps it busy or what
+// was asked was damaged, is asked again.
+func TestSlowToConfigure(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		asked := 0
+		p, err := led.Open(t.Context(), led.Config{MaxSpeed: 115200, Dial: func(context.Context) (led.Port, error) {
+			return newFake(func(c []byte) []byte {
+				switch c[0] {
+				case 1:
+					return info
+				case 3:
+					if asked++; asked > 5 {
+						return []byte{0x83, 3, 0}
+					}
+				}
+				return nil
+			}), nil
+		}})
+		if err != nil {
+			t.Fatalf("asked %d times: %v", asked, err)
+		}
+		p.Close()
+	})
+}
+
 // A board that stops reading is given up and reset by opening its line anew; who
 // sends gets an error and does not hang.
 func TestStuckBoard(t *testing.T) {
