@@ -189,11 +189,11 @@ func (c *combiner) note(unit int, soft []modem.LLR) {
 	}
 	t := &c.tries[unit]
 	t.failed = true
-	if len(c.fresh) == mostKept || octets(c.fresh)+len(soft) > mostSoft {
-		return
-	}
 	for len(soft) > 0 && soft[len(soft)-1] == 0 {
 		soft = soft[:len(soft)-1]
+	}
+	if len(c.fresh) == mostKept || octets(c.fresh)+len(soft) > mostSoft {
+		return
 	}
 	kept := c.take(len(soft))
 	for i, v := range soft {
@@ -211,25 +211,26 @@ func (c *combiner) note(unit int, soft []modem.LLR) {
 // which units did.
 func (c *combiner) settle(came func(unit int) bool) {
 	for unit, t := range c.tries {
-		if t.copy >= 0 {
+		done := came(unit)
+		if t.copy >= 0 && (done || t.fresh >= 0) { // what was noted has it in it
 			c.free(&c.kept[t.copy])
 		}
-		if t.fresh >= 0 && came(unit) {
+		if t.fresh >= 0 && done {
 			c.free(&c.fresh[t.fresh])
 		}
 	}
 	c.tries = c.tries[:0]
-	gone := func(r reception) bool { return r.soft == nil }
-	c.kept = slices.DeleteFunc(c.kept, gone)
-	c.fresh = slices.DeleteFunc(c.fresh, gone)
-	n := 0
-	for size := octets(c.kept) + octets(c.fresh); len(c.kept)-n+len(c.fresh) > mostKept || size > mostSoft; n++ {
-		size -= cap(c.kept[n].soft)
-	}
-	c.drop(&c.kept, n)
 	c.kept = append(c.kept, c.fresh...)
 	clear(c.fresh)
 	c.fresh = c.fresh[:0]
+	c.kept = slices.DeleteFunc(c.kept, func(r reception) bool { return r.soft == nil })
+	n := 0
+	// A slice that is used again may be longer than what it holds, so those of the
+	// burst alone may be too many.
+	for size := octets(c.kept); len(c.kept)-n > mostKept || size > mostSoft; n++ {
+		size -= cap(c.kept[n].soft)
+	}
+	c.drop(&c.kept, n)
 }
 
 // octets that the soft decisions in a list take.

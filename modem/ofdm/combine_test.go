@@ -205,6 +205,9 @@ func TestCopiesFindEachOther(t *testing.T) {
 				t.Errorf("%s MCS %d, %d octets, seed %d: frame %d finds another", tt.prof.name, tt.mcs, tt.octets, seed, i)
 			}
 		}
+		if len(c.kept) < 2 {
+			t.Errorf("%s MCS %d, %d octets: %d of 20 frames are kept", tt.prof.name, tt.mcs, tt.octets, len(c.kept))
+		}
 		for i := 19; i > 20-min(20, len(c.kept)); i-- {
 			frame[0] = byte(i)
 			if !fail(frame) {
@@ -253,6 +256,26 @@ func TestCombinerIsBounded(t *testing.T) {
 	steady()
 	if n := testing.AllocsPerRun(3, steady); n > 0 {
 		t.Errorf("%g allocations in the steady state", n)
+	}
+	// Slices of one length are used again for another: what they take counts, not what
+	// they hold.
+	for n := range 60 {
+		length := 10000 + rng.IntN(30000)
+		heard := soft[:length]
+		for i := range heard {
+			heard[i] = 1
+		}
+		c.own = family{words: 1, k: length}
+		for range 1 + rng.IntN(2*mostKept) {
+			c.tries = append(c.tries, try{copy: -1, fresh: -1})
+		}
+		for unit := range c.tries {
+			c.note(unit, heard)
+		}
+		c.settle(func(int) bool { return false })
+		if size := octets(c.kept); len(c.kept) == 0 || len(c.kept) > mostKept || size > mostSoft || c.room > mostSoft {
+			t.Fatalf("seed %d, burst %d of %d LLRs a frame: %d frames are kept in %d octets, %d to be used again", seed, n, length, len(c.kept), size, c.room)
+		}
 	}
 }
 
