@@ -794,6 +794,38 @@ func TestReplay(t *testing.T) {
 	}
 }
 
+// TestEcho: who hears itself, as where a room is large or a lead leads back, takes that
+// for nobody's word, also where a block says by a tag alone whose it is.
+func TestEcho(t *testing.T) {
+	m := newMedium(t, testSeed)
+	a, b := m.add("alpha", nil), m.add("beta", nil)
+	var recorded []phy.Burst
+	short := 0
+	a.observe = func(_ time.Time, burst *phy.Burst) {
+		if c := blockOf(burst); c.kind == unicast {
+			if c.short {
+				short++
+			}
+			recorded = append(recorded, *burst)
+		}
+	}
+	m.meet()
+	toA, toB := tcpBothWays(m, a, b, 6)
+	m.run(time.Minute, func() bool { return len(a.got) == len(toA) && len(b.got) == len(toB) })
+	m.run(time.Minute, nil)
+	before, rival, reserved := a.engine.Stats(), a.engine.access.rival, a.engine.access.reserved
+	for _, r := range slices.Clone(recorded) {
+		a.engine.HandleEvent(m.now, &phy.Event{Kind: phy.Received, Burst: r})
+	}
+	after := a.engine.Stats()
+	if len(recorded) == short || short == 0 {
+		t.Fatalf("%d of %d blocks are short, too few or too many to tell", short, len(recorded))
+	}
+	if after.Bursts != before.Bursts || after.Hostile != before.Hostile || a.engine.access.rival != rival || a.engine.access.reserved != reserved {
+		t.Errorf("%d echoes, %d of them short: %+v %+v, before %+v %+v", len(recorded), short, after.Bursts, after.Hostile, before.Bursts, before.Hostile)
+	}
+}
+
 // TestHostileMemory: whatever stations say, what they can make us keep is
 // bounded, and a real peer is still served.
 func TestHostileMemory(t *testing.T) {

@@ -282,10 +282,14 @@ func (e *Engine) identify(now time.Time, c *control) *peer {
 	return p
 }
 
-// resolveShort finds out who sent a short block, and what it left out because we know it;
-// false if it is for somebody else, or we do not.
+// resolveShort finds out who sent a short block, ourselves perhaps, and what it left out
+// because we know it; false if it is for somebody else, or we do not.
 func (e *Engine) resolveShort(c *control) bool {
 	for _, p := range e.peers {
+		if c.tag == tagOf(e.address, p.address, e.cfg.Epoch, p.epoch) {
+			c.src, c.dst, c.epoch, c.peerEpoch = e.address, p.address, e.cfg.Epoch, p.epoch
+			return true
+		}
 		if p.in.valid && c.tag == tagOf(p.address, e.address, p.epoch, e.cfg.Epoch) {
 			c.src, c.dst, c.epoch, c.peerEpoch = p.address, e.address, p.epoch, e.cfg.Epoch
 			if !c.based {
