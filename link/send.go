@@ -578,15 +578,21 @@ func (e *Engine) leaveOut(p *peer, c *control) {
 	w := wish{c.want, c.snr, c.loss}
 	c.short = e.concise(p)
 	c.tag = tagOf(e.address, p.address, e.cfg.Epoch, p.epoch)
-	news := c.base-t.base > tellBase || w.want != t.wish.want || (w.loss == 0) != (t.wish.loss == 0) ||
-		max(w.snr, t.wish.snr)-min(w.snr, t.wish.snr) > tellSNR || max(w.loss, t.wish.loss)-min(w.loss, t.wish.loss) > tellLoss
-	if !c.short || news {
+	if !c.short || t.news(c.base, w) {
 		*t = told{base: c.base, wish: w, in: c.id}
 	}
 	c.based, c.wish = !t.known, !t.known
 	if e.base = t.base; c.based {
 		e.base = c.base
 	}
+}
+
+// news tells whether a base and a wish differ from what was told by so much that they
+// have to be told anew.
+func (t *told) news(base uint16, w wish) bool {
+	snr, was := int(w.snr), int(t.wish.snr) // 255 apart at most
+	return base-t.base > tellBase || w.want != t.wish.want || max(snr, was)-min(snr, was) > tellSNR ||
+		(w.loss == 0) != (t.wish.loss == 0) || max(w.loss, t.wish.loss)-min(w.loss, t.wish.loss) > tellLoss
 }
 
 // concise tells whether p knows enough for short blocks.

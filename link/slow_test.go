@@ -205,6 +205,38 @@ func TestShortBlocks(t *testing.T) {
 	}
 }
 
+// TestNews: what a short block may leave out is at most so far from what the peer was told,
+// over the whole range of each.
+func TestNews(t *testing.T) {
+	for _, c := range []struct {
+		name     string
+		was, now wish
+		ahead    uint16 // of the base
+		want     bool
+	}{
+		{"nothing", wish{3, 40, 26}, wish{3, 40, 26}, 0, false},
+		{"the base, 7 on", wish{3, 40, 26}, wish{3, 40, 26}, 7, false},
+		{"the base, 8 on", wish{3, 40, 26}, wish{3, 40, 26}, 8, true},
+		{"another mode", wish{3, 40, 26}, wish{4, 40, 26}, 0, true},
+		{"2 dB", wish{3, 40, 26}, wish{3, 44, 26}, 0, false},
+		{"2.5 dB", wish{3, 40, 26}, wish{3, 45, 26}, 0, true},
+		{"2.5 dB less", wish{3, 40, 26}, wish{3, 35, 26}, 0, true},
+		{"63 dB, before -10", wish{3, toSNR(-10), 26}, wish{3, toSNR(63), 26}, 0, true},
+		{"20 dB, before unknown", wish{3, noSNR, 26}, wish{3, toSNR(20), 26}, 0, true},
+		{"unknown, before 0 dB", wish{3, 0, 26}, wish{3, noSNR, 26}, 0, true},
+		{"3 % of loss", wish{3, 40, 26}, wish{3, 40, 34}, 0, false},
+		{"4 % of loss", wish{3, 40, 26}, wish{3, 40, 35}, 0, true},
+		{"the first loss", wish{3, 40, 0}, wish{3, 40, 1}, 0, true},
+		{"no loss any more", wish{3, 40, 1}, wish{3, 40, 0}, 0, true},
+		{"all is lost, before nothing", wish{3, 40, 0}, wish{3, 40, 255}, 0, true},
+	} {
+		k := told{base: 0xfffc, wish: c.was}
+		if got := k.news(k.base+c.ahead, c.now); got != c.want {
+			t.Errorf("%s: %v, want %v", c.name, got, c.want)
+		}
+	}
+}
+
 // slowMedium is one on which 1.9 to 5 kb/s go through, in the airtimes of its modem.
 type slowMedium struct {
 	name   string
