@@ -30,7 +30,7 @@ demo-light: ## the same over light: two emulated boards that run the real firmwa
 
 light-figures: ## the figures of docs/light.md, in the boards' own time: a quarter of an hour of a core
 	@.ci/setup test
-	LIGHTSONG_FIGURES=all go test -tags figures -count=1 -timeout 180m -v -run 'LightFigures|LightTCP|UARTFigures|UARTHand|UARTTCP|OneLED' ./cmd/lightsong
+	LIGHTSONG_FIGURES=all go test -tags figures -count=1 -timeout 180m -v -run 'LightFigures|LightTCP|UARTFigures|UARTHand|UARTTCP|OneLEDFigures|OneLEDRoom' ./cmd/lightsong
 	go test -run '^$$' -bench Codes -benchtime 1x ./modem/line
 
 garbage: ## ten million messages over serial lines with a wrong octet in 100000, both ends (2 min)

@@ -23,6 +23,9 @@ import (
 // do with each other. In the latter case the mean of Λ is 1, whatever the beliefs are
 // worth, so Λ exceeds L with a probability of at most 1/L (Markov). Frames that differ
 // at all do have codewords as good as independent: see whiten. And their check has the last word.
+//
+// What is kept stays until later frames that fail take its place. Who sends many of those
+// costs others the gain and nothing else: a frame is first decoded without its copies.
 
 const (
 	mostKept   = 64      // frames
