@@ -62,20 +62,23 @@ func simulateLight(ctx context.Context, c *simLightConfig, log *slog.Logger) err
 		if err := port.SetSpeed(c.Baud); err != nil {
 			return err
 		}
+		// Before anybody can plug in: who finds no gauge does without. Another process may
+		// serve that path, which will put right what is written here.
+		gauge, err := os.OpenFile(c.Ports[name]+led.GaugeSuffix, os.O_RDWR|os.O_CREATE, 0o644)
+		if err != nil {
+			return fmt.Errorf("serial line of station %q: %w", name, err)
+		}
+		defer gauge.Close()
+		if err := tellSent(gauge, 0, 0); err != nil {
+			return err
+		}
 		l, err := listenUnix(ctx, c.Ports[name])
 		if err != nil {
 			return fmt.Errorf("serial line of station %q: %w", name, err)
 		}
-		log.Info("station ready", "station", name, "board", uartScheme+c.Ports[name], "baud", c.Baud)
+		defer os.Remove(gauge.Name())
 		defer context.AfterFunc(ctx, func() { l.Close() })()
-		gauge, err := os.Create(c.Ports[name] + led.GaugeSuffix)
-		if err != nil {
-			return fmt.Errorf("serial line of station %q: %w", name, err)
-		}
-		defer func() { _ = errors.Join(gauge.Close(), os.Remove(gauge.Name())) }()
-		if err := tellSent(gauge, 0, 0); err != nil {
-			return err
-		}
+		log.Info("station ready", "station", name, "board", uartScheme+c.Ports[name], "baud", c.Baud)
 		group.Go(func() error { return plugIn(ctx, l, gauge, port, c.Baud) })
 	}
 	group.Go(func() error { return light.Run(ctx) })
