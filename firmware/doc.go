@@ -5,7 +5,7 @@
 // The rooms:
 //
 //	PROTOCOL.md   the serial protocol between host and board, and the light
-//	core/         the protocol and the line code in portable C
-//	avr/          the board: ATmega328P, its loops in assembler
-//	emu/          boards in simavr, joined by light; the host's end in Go
+//	core/         the protocol, the line codes and the board with one LED in portable C
+//	avr/          the chip: ATmega328P, its loops in assembler
+//	emu/          boards in simavr, or on this machine, joined by light; the host's end in Go
 package firmware

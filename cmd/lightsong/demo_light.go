@@ -70,7 +70,7 @@ func (d *demo) startLight(ctx context.Context) error {
 	_, err = os.Stat(optiboot)
 	flash := err == nil
 	if !flash {
-		program = "hex=" + filepath.Join(dir, imageName)
+		program = "image=" + filepath.Join(dir, imageName)
 		d.say("boards come flashed: there is no %s (Debian: arduino-core-avr)", optiboot)
 	}
 	d.sim, err = d.spawnProgram(ctx, "sim", 0, filepath.Join(dir, emulatorName),

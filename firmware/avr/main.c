@@ -11,7 +11,7 @@
  * meanwhile) and, whenever the line is quiet, takes what the host wrote out of
  * the ring. While C runs an interrupt fills the ring; while a loop of loops.S
  * runs none does. */
-#include "board.h"
+#include "chip.h"
 #include "../core/light.h"
 #include "loops.h"
 
@@ -310,7 +310,7 @@ int main(void)
 	PCICR = 1 << PCIE2;
 	ADMUX = 1 << REFS0 | 1 << ADLAR;
 	ADCSRA = 1 << ADEN | 1 << ADSC | 1 << ADATE | 7;
-	board_start();
+	chip_start();
 	sei();
 
 	for (;;) {

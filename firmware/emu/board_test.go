@@ -53,7 +53,8 @@ type heard struct {
 	status     byte
 	rate       byte
 	violations int
-	edges      byte
+	edges      byte // slots: noise
+	level      byte // slots: ratio
 	start, end uint32
 }
 
@@ -62,7 +63,7 @@ func parseRX(f emu.Frame) heard {
 	t := c[len(c)-trailer:]
 	return heard{
 		body: c[1+header : len(c)-trailer], status: t[0], rate: t[1],
-		violations: int(binary.LittleEndian.Uint16(t[2:])), edges: t[4],
+		violations: int(binary.LittleEndian.Uint16(t[2:])), edges: t[4], level: t[5],
 		start: binary.LittleEndian.Uint32(t[6:]), end: binary.LittleEndian.Uint32(t[10:]),
 	}
 }
@@ -853,7 +854,7 @@ func TestSameSeedSameRun(t *testing.T) {
 // The emulator as terminals, for real programs: each board answers on its own.
 func TestTerminals(t *testing.T) {
 	dir := emutest.Folder(t)
-	cmd := exec.Command(filepath.Join(dir, "emu"), "hex="+filepath.Join(dir, "lightsong-atmega328p.hex"), "pty=1")
+	cmd := exec.Command(filepath.Join(dir, "emu"), "image="+filepath.Join(dir, "lightsong-atmega328p.hex"), "pty=1")
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)

@@ -1,9 +1,9 @@
 // Package emu runs boards without boards: the real image of the firmware in as
-// many simulated microcontrollers as wanted, joined by simulated light, in
-// simulated time.
+// many simulated microcontrollers as wanted, or the firmware built for this machine,
+// joined by simulated light, in simulated time.
 //
-// The work is done by a C program (boards/emu.c, on libsimavr) that Rig starts and
-// leads step by step through a pair of pipes:
+// The work is done by a C program (boards/rig.c, with boards of libsimavr or of its
+// own) that Rig starts and leads step by step through a pair of pipes:
 //
 //	Host ── octets ──▶ Rig.Step ──▶ USB frame ──▶ UART, cycle by cycle ──▶ image ──▶ light
 //	                                                                                  │

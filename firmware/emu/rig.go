@@ -23,8 +23,8 @@ var ErrRig = errors.New("emulator")
 // Config describes a rig. The zero value of each field but Program and Image is
 // usable.
 type Config struct {
-	Program string // path of the emulator
-	Image   string // path of the Intel hex file that all boards run
+	Program string // path of the emulator: boards in simavr, or on this machine
+	Image   string // path of what all boards run: an Intel hex file, or a shared object
 
 	Boards     int           // 1 to 16; 0 stands for 2
 	PPM        []float64     // each board's clock against true time, parts per million
@@ -68,7 +68,7 @@ type Report struct {
 	Cycles      uint64
 	Edges       uint64 // of light sent
 	LateEdges   uint64 // not on the frame's grid of 16 cycles
-	Asleep      uint64 // cycles that the processor slept
+	Asleep      uint64 // cycles that the processor slept; 0 on this machine, as are Overruns, Overwritten and Stack
 	Overruns    uint32 // octets that the UART lost because the image read too late
 	Overwritten uint32 // octets that the image wrote into a full UART
 	Misread     uint32 // octets with speeds too different
@@ -86,7 +86,7 @@ func Start(c Config) (*Rig, error) {
 		c.USB = time.Millisecond
 	}
 	args := []string{
-		"hex=" + c.Image,
+		"image=" + c.Image,
 		"boards=" + strconv.Itoa(c.Boards),
 		"jitter=" + strconv.FormatInt(c.Jitter.Nanoseconds(), 10),
 		"distortion=" + strconv.FormatInt(c.Distortion.Nanoseconds(), 10),

@@ -13,6 +13,13 @@ import (
 	"lightsong/phy/led"
 )
 
+// onChips runs f with boards in simavr and with those of this machine.
+func onChips(t *testing.T, name string, f func(t *testing.T, on func(testing.TB, emu.Config) emu.Config)) {
+	for _, chip := range emutest.Chips {
+		t.Run(name+", "+chip.Name, func(t *testing.T) { f(t, chip.On) })
+	}
+}
+
 func TestOneLED(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
@@ -24,9 +31,9 @@ func TestOneLED(t *testing.T) {
 		{"strong light", emu.LED{Noise: 0.01}, 5, 52, 63},
 		{"weak light", emu.LED{Bright: 105 * time.Microsecond, Noise: 0.01}, 2, 24, 38},
 	} {
-		t.Run(tt.name, func(t *testing.T) {
+		onChips(t, tt.name, func(t *testing.T, on func(testing.TB, emu.Config) emu.Config) {
 			const seed = 6
-			r := emutest.Start(t, emu.Config{PPM: []float64{0, 4000}, LED: &tt.light, Seed: seed})
+			r := emutest.Start(t, on(t, emu.Config{PPM: []float64{0, 4000}, LED: &tt.light, Seed: seed}))
 			emutest.Bubble(t, r, func(ctx context.Context, lines *emu.Lines) {
 				a := open(ctx, t, led.Config{Dial: dial(lines, 0)})
 				defer a.Close()

@@ -1,35 +1,15 @@
-/* The ATmega328P at 16 MHz as a board whose one LED both sends and hears.
- *
- *   D0, D1  serial line to the host
- *   D8 (PB0, ICP1)  the LED's cathode
- *   D9 (PB1)        the LED's anode, through the resistor
- *
- * Timer 1 is the clock, and everything that light needs happens at its ticks: its
- * compare interrupt comes a little early and waits for the exact one, by timer 2 to the
- * cycle: a cycle of a slot's light is a thousandth of it, and what idle light and frames
- * have more than that to tell them apart is flicker. A receiver
- * charges the junction in reverse and lets it float; timer 1 captures when the
- * cathode has fallen low. Interrupts put discharge times into a ring, and take kinds
- * of slot from another; what they mean is the main loop's business (core/slots.c),
- * which has 200 µs for each.
- *
- * A board keeps its slots in step with the last frame that it heard, so that the
- * light of those that listen falls where nobody measures. */
-#include "board.h"
-#include "../core/slots.h"
+#include "led.h"
 
-#include <avr/io.h>
+#ifdef __AVR__
 #include <util/atomic.h>
-
-#define CATHODE (1 << PB0)
-#define ANODE (1 << PB1)
-
-#define FILL 0x55
+#define ATOMIC ATOMIC_BLOCK(ATOMIC_RESTORESTATE)
+#else
+#define ATOMIC /* a chip that is simulated interrupts nothing */
+#endif
 
 enum {
 	RING_SIZE = 512,  /* from the host */
-	LEAD = 16,        /* ticks that the compare interrupt comes early */
-	READING = 2,      /* ticks that MEASURED takes longer to its light than other events */
+	FILL = 0x55,
 	KINDS = 64,       /* slots that are ready to be sent */
 	TIMES = 32,       /* discharge times that wait */
 	LATEST = 8,       /* slots of light left when a body is filled up */
@@ -38,46 +18,24 @@ enum {
 
 /* ---------------------------------------------------------------- serial line */
 
-static uint8_t ring[RING_SIZE], out[256];
+static uint8_t ring[RING_SIZE];
 static volatile uint16_t ring_head;
 static uint16_t ring_tail;
-static volatile uint8_t out_head, out_tail;
-static volatile bool uart_overran;
+static volatile bool overran;
 
-ISR(USART_RX_vect)
+void ls_led_serial(uint8_t octet)
 {
 	uint16_t head = ring_head;
-	if ((UCSR0A & 1 << DOR0) != 0)
-		uart_overran = true;
-	ring[head] = UDR0;
+	ring[head] = octet;
 	ring_head = (head + 1) & (RING_SIZE - 1);
 }
 
-ISR(USART_UDRE_vect)
-{
-	uint8_t tail = out_tail;
-	if (tail == out_head) {
-		UCSR0B &= (uint8_t)~(1 << UDRIE0);
-		return;
-	}
-	UDR0 = out[tail];
-	out_tail = tail + 1;
-}
-
-void board_out(uint8_t octet)
-{
-	uint8_t head = out_head;
-	while ((uint8_t)(head + 1) == out_tail)
-		;
-	out[head] = octet;
-	out_head = head + 1;
-	ATOMIC_BLOCK(ATOMIC_RESTORESTATE) { UCSR0B |= 1 << UDRIE0; }
-}
+void ls_led_overran(void) { overran = true; }
 
 static uint16_t ring_fill(void)
 {
 	uint16_t head;
-	ATOMIC_BLOCK(ATOMIC_RESTORESTATE) { head = ring_head; }
+	ATOMIC { head = ring_head; }
 	return (head - ring_tail) & (RING_SIZE - 1);
 }
 
@@ -90,11 +48,8 @@ static uint8_t ring_take(void)
 
 /* ---------------------------------------------------------------------- light */
 
-enum mode { LISTEN, SEND, ACQUIRE };
-static volatile uint8_t mode;
-static uint8_t event;            /* what the compare interrupt does next */
-static uint16_t due;             /* when, in ticks */
-static uint16_t slot_start;      /* of this slot; while FILLED is to come, of the next */
+struct ls_led ls_led;
+static uint16_t slot_start;      /* of this slot; while LS_FILLED is to come, of the next */
 static uint8_t slot_part;        /* … and 1/256 tick of it */
 static volatile int16_t trim;    /* 1/256 tick that our slots are longer than LS_SLOT */
 static volatile int16_t shift;   /* ticks that the next slot comes later, once */
@@ -102,8 +57,7 @@ static uint8_t on_at, off_at;    /* of this slot, ticks */
 static uint8_t fill_at;          /* ticks of light behind the dark: what the kind's light leaves of full light */
 static uint8_t full_light = LS_SLOT - LS_DARK_END; /* ticks */
 static bool idle_light = true;
-static uint8_t level;            /* of the LED's pins from the next event on; MEASURED sets them itself */
-static uint8_t next_level;       /* … from the next slot's beginning, while FILLED is to come */
+static uint8_t next_level;       /* … from the next slot's beginning, while LS_FILLED is to come */
 
 /* Light of each kind: where it begins and ends in the slot. */
 static uint8_t kind_on[LS_KINDS], kind_off[LS_KINDS];
@@ -111,7 +65,7 @@ static uint8_t kind_on[LS_KINDS], kind_off[LS_KINDS];
 static volatile uint8_t kinds[KINDS], kinds_head, kinds_tail;
 static volatile uint8_t times[TIMES], times_head;
 static uint8_t times_tail;
-static volatile bool send_over, starved;
+static volatile bool send_over;
 static volatile uint8_t want;    /* mode to go to with the next slot */
 static volatile uint16_t sent_tick; /* when the first slot began */
 
@@ -122,98 +76,24 @@ static volatile uint8_t acquired_count;
 static volatile bool acquired_all;
 static uint16_t acquire_start, float_at;
 
-enum { START, ON, OFF, MEASURED, FILLED };
-
-static uint8_t latest; /* TCNT2 after poll, at most, less a multiple of 8 */
-
-/* Returns TCNT2, timer 2 counting cycles, 3 to 7 cycles after the tick, which is at most 63 µs away. */
-static inline uint8_t poll(uint8_t tick)
-{
-	uint8_t passed;
-	__asm__ volatile("1:\tlds %0, %2\n\t"
-	                 "sub %0, %1\n\t"
-	                 "brmi 1b"
-	                 : "=&r"(passed)
-	                 : "r"(tick), "n"(_SFR_MEM_ADDR(TCNT1L)));
-	return TCNT2;
-}
-
-/* Returns at the same cycle of a tick each time. */
-static inline void wait_for(uint16_t tick)
-{
-	uint8_t n = latest - poll((uint8_t)tick - 2);
-	/* n modulo 8 cycles: a branch to what follows takes 2, lpm 3, and one that is skipped 1 */
-	__asm__ volatile("sbrc %0, 0\n\t"
-	                 "rjmp .+0\n\t"
-	                 "sbrc %0, 1\n\t"
-	                 "lpm\n\t"
-	                 "sbrc %0, 2\n\t"
-	                 "lpm\n\t"
-	                 "sbrc %0, 2\n\t"
-	                 "lpm"
-	                 :
-	                 : "r"(n)
-	                 : "r0");
-}
-
-/* Timers 1 and 2 count from different cycles on. poll looks each 5 cycles, so it ends at
- * 5 cycles of 8, which this finds. */
-static void find_phase(void)
-{
-	uint8_t seen = 0;
-	TCCR2B = 1 << CS20;
-	for (uint8_t i = 0; i < 64; i++) {
-		for (uint8_t wait = i & 7; wait != 0; wait--)
-			__asm__ volatile("");
-		seen |= (uint8_t)(1 << (poll(TCNT1L + 4) & 7));
-	}
-	while ((seen & 1 << (latest & 7)) == 0 || (seen & 1 << ((latest + 1) & 7)) != 0)
-		latest++;
-}
-
-/* simavr takes a compare register of 0 for one that is not used. */
-static inline uint16_t not_zero(uint16_t tick) { return tick == 0 ? 1 : tick; }
-
-static inline void dark(void)
-{
-	PORTB &= (uint8_t)~(ANODE | CATHODE);
-	DDRB |= ANODE | CATHODE;
-}
-
-static inline void lit(void) { PORTB |= ANODE; }
-
-/* Charges the junction and lets it float: the discharge begins with the return. */
-static inline void charge(void)
-{
-	PORTB = CATHODE;
-	DDRB = ANODE | CATHODE;
-}
-
-static inline void let_float(void)
-{
-	DDRB = ANODE;
-	PORTB = 0;
-	TIFR1 = 1 << ICF1;
-}
-
 static void next_slot(void)
 {
 	uint8_t kind = kinds_head != kinds_tail ? kinds[kinds_tail] : END;
-	bool starts_lit = want == SEND && kind != END && kind_on[kind] == 0 && kind_off[kind] != 0;
-	level = starts_lit ? ANODE : 0;
+	bool starts_lit = want == LS_SEND && kind != END && kind_on[kind] == 0 && kind_off[kind] != 0;
+	ls_led.level = starts_lit ? LS_ANODE : 0;
 	int16_t t = (int16_t)(trim + slot_part);
 	slot_part = (uint8_t)t;
 	slot_start += (uint16_t)(LS_SLOT + (t >> 8) + shift);
 	shift = 0;
-	event = START;
-	due = slot_start;
+	ls_led.event = LS_START;
+	ls_led.due = slot_start;
 }
 
 static void turn_off(void)
 {
-	level = 0;
-	event = OFF;
-	due = slot_start + off_at;
+	ls_led.level = 0;
+	ls_led.event = LS_OFF;
+	ls_led.due = slot_start + off_at;
 }
 
 /* The slot's last light. What follows is worked out now: there may be 17 ticks between them. */
@@ -221,32 +101,30 @@ static void fill(void)
 {
 	uint16_t from = slot_start + (LS_SLOT - fill_at);
 	next_slot();
-	next_level = level;
-	level = ANODE;
-	event = FILLED;
-	due = from;
+	next_level = ls_led.level;
+	ls_led.level = LS_ANODE;
+	ls_led.event = LS_FILLED;
+	ls_led.due = from;
 }
 
 static void begin_slot(void)
 {
-	mode = want;
-	if (mode == SEND) {
+	ls_led.mode = want;
+	if (ls_led.mode == LS_SEND) {
 		uint8_t kind = LS_DARK;
-		if (kinds_head == kinds_tail) {
-			starved = true;
-		} else {
+		if (kinds_head != kinds_tail) {
 			kind = kinds[kinds_tail];
 			kinds_tail = (kinds_tail + 1) & (KINDS - 1);
 		}
 		if (kind == END) {
 			send_over = true;
-			mode = want = LISTEN;
+			ls_led.mode = want = LS_LISTEN;
 		} else {
 			on_at = kind_on[kind];
 			off_at = kind_off[kind];
 			fill_at = full_light - (off_at - on_at);
 			if (off_at != 0 && on_at == 0) {
-				lit(); /* the first slot of a frame: others are lit already */
+				chip_lit(); /* the first slot of a frame: others are lit already */
 				turn_off();
 				return;
 			}
@@ -254,55 +132,43 @@ static void begin_slot(void)
 				fill();
 				return;
 			}
-			level = ANODE;
-			event = ON;
-			due = slot_start + on_at;
+			ls_led.level = LS_ANODE;
+			ls_led.event = LS_ON;
+			ls_led.due = slot_start + on_at;
 			return;
 		}
 	}
-	charge();
-	wait_for(slot_start + LS_FLOAT); /* it has to be reached in time: 48 cycles */
-	let_float();
-	if (mode == ACQUIRE) {
+	chip_measure(slot_start + LS_FLOAT);
+	if (ls_led.mode == LS_ACQUIRE) {
 		acquired_count = 0;
 		acquire_start = float_at = slot_start + LS_FLOAT;
-		OCR1B = not_zero(acquire_start + LS_ACQUIRE_TICKS + LS_SLOT);
-		TIFR1 = 1 << OCF1B;
-		TIMSK1 = 1 << OCIE1B | 1 << ICIE1;
+		chip_acquire(acquire_start + LS_ACQUIRE_TICKS + LS_SLOT);
 		return;
 	}
 	fill_at = idle_light ? full_light : 0;
-	event = MEASURED;
-	due = slot_start + LS_DARK_END - READING;
+	ls_led.event = LS_MEASURED;
+	ls_led.due = slot_start + LS_DARK_END - LS_READING;
 }
 
-static void do_event(void)
+void ls_led_event(void)
 {
-	switch (event) {
-	case START:
+	switch (ls_led.event) {
+	case LS_START:
 		begin_slot();
 		return;
-	case ON:
+	case LS_ON:
 		turn_off();
 		return;
-	case OFF:
+	case LS_OFF:
 		if (fill_at == 0)
 			next_slot();
 		else
 			fill();
 		return;
-	case MEASURED: {
-		/* The pin falls when it is made dark: its capture is read first. That takes 16 cycles,
-		 * and idle light has to be as long as a frame's: so this event is READING early. */
-		uint8_t flags = TIFR1;
-		uint16_t fell = ICR1;
-		dark();
-		if (fill_at == LS_SLOT - LS_DARK_END) {
-			__builtin_avr_delay_cycles(2);
-			lit();
-		}
+	case LS_MEASURED: {
+		uint16_t fell;
 		uint8_t time = LS_CENSORED;
-		if ((flags & 1 << ICF1) != 0) {
+		if (chip_measured(&fell, fill_at == LS_SLOT - LS_DARK_END)) {
 			uint16_t t = fell - (slot_start + LS_FLOAT);
 			if (t < LS_CENSORED)
 				time = (uint8_t)t;
@@ -316,63 +182,29 @@ static void do_event(void)
 		return;
 	}
 	default:
-		level = next_level;
-		event = START;
-		due = slot_start;
+		ls_led.level = next_level;
+		ls_led.event = LS_START;
+		ls_led.due = slot_start;
 		return;
 	}
 }
 
-ISR(TIMER1_COMPA_vect)
+bool ls_led_captured(uint16_t at)
 {
-	for (;;) {
-		wait_for(due);
-		if (event != MEASURED)
-			PORTB = level;
-		do_event();
-		if (mode == ACQUIRE)
-			return;
-		uint16_t early = due - LEAD;
-		if ((int16_t)(early - TCNT1) > 4) {
-			OCR1A = not_zero(early);
-			TIFR1 = 1 << OCF1A;
-			return;
-		}
-	}
-}
-
-static void end_acquisition(void)
-{
-	TIMSK1 = 0;
-	dark();
-	acquired_all = true;
-}
-
-/* It has become too dark to end by itself. */
-ISR(TIMER1_COMPB_vect) { end_acquisition(); }
-
-ISR(TIMER1_CAPT_vect)
-{
-	uint16_t at = ICR1, t = at - float_at;
 	uint8_t n = acquired_count;
-	charge();
-	acquired[n] = t;
+	acquired[n] = at - float_at;
 	acquired_count = ++n;
-	if (n == LS_SAMPLES || (uint16_t)(at - acquire_start) >= LS_ACQUIRE_TICKS) {
-		end_acquisition();
-		return;
-	}
-	uint16_t from = at + 3 + 8; /* the capture, this interrupt, and the charge */
-	if ((int16_t)(TCNT1 + 3 - from) > 0)
-		from = TCNT1 + 3;
-	/* The tick is enough here; what wait_for takes before would be more charging, and fewer samples. */
-	while ((int16_t)(TCNT1 - from) < 0)
-		;
-	let_float();
-	float_at = from;
-	uint16_t gap = from - at;
-	gaps[n - 1] = gap > 255 ? 255 : (uint8_t)gap;
+	return n == LS_SAMPLES || (uint16_t)(at - acquire_start) >= LS_ACQUIRE_TICKS;
 }
+
+void ls_led_floats(uint16_t at, uint16_t from)
+{
+	uint16_t gap = from - at;
+	float_at = from;
+	gaps[acquired_count - 1] = gap > 255 ? 255 : (uint8_t)gap;
+}
+
+void ls_led_acquired(void) { acquired_all = true; }
 
 /* ---------------------------------------------------------------------- board */
 
@@ -399,12 +231,6 @@ uint16_t board_features(void) { return 0x07; }
 /* Light takes a thirtieth of 250000 baud; at more, octets come while an interrupt waits for its tick. */
 uint8_t board_speeds(void) { return 0x03; }
 
-void serial_out(void)
-{
-	while (out_tail != out_head)
-		;
-}
-
 /* dim 2 is the brightest light that leaves receivers the dark they need, 1 half
  * of it, 0 sends as 2 does and is dark when it does not. */
 void board_config(const struct ls_config *c)
@@ -412,7 +238,7 @@ void board_config(const struct ls_config *c)
 	uint8_t full = c->dim == 1 ? (LS_SLOT - LS_DARK_END) / 2 : LS_SLOT - LS_DARK_END;
 	uint8_t seen = full - LS_FRONT; /* receivers see so much of a full slot */
 	static const uint8_t thirds[LS_KINDS] = {0, 3, 3, 1, 2};
-	ATOMIC_BLOCK(ATOMIC_RESTORESTATE)
+	ATOMIC
 	{
 		full_light = full;
 		idle_light = c->dim != 0;
@@ -512,10 +338,10 @@ static void slot_passed(uint8_t time)
 	if (doing == QUIET) {
 		if (ls_slots_sense(&sense, time)) {
 			now_doing(ACQUIRING);
-			ATOMIC_BLOCK(ATOMIC_RESTORESTATE)
+			ATOMIC
 			{
 				acquired_all = false;
-				want = ACQUIRE;
+				want = LS_ACQUIRE;
 			}
 		}
 		return;
@@ -526,7 +352,7 @@ static void slot_passed(uint8_t time)
 	enum ls_light_event heard = ls_slots_hear(&receiver, time);
 	if (receiver.late != 0 || receiver.trim != 0) {
 		int16_t ticks = receiver.late / 16;
-		ATOMIC_BLOCK(ATOMIC_RESTORESTATE)
+		ATOMIC
 		{
 			shift -= ticks;
 			int16_t t = trim - receiver.trim;
@@ -572,9 +398,9 @@ static void slots_acquired(void)
 	bool good = ls_slots_acquire(acquired, gaps, acquired_count, in_step, &t);
 	if (good)
 		length = t.trim;
-	ATOMIC_BLOCK(ATOMIC_RESTORESTATE)
+	ATOMIC
 	{
-		uint16_t now = TCNT1, passed = now - acquire_start;
+		uint16_t now = chip_ticks(), passed = now - acquire_start;
 		trim = length;
 		if (good) {
 			/* the next full slot that is far enough away */
@@ -587,14 +413,12 @@ static void slots_acquired(void)
 		}
 		slot_part = 0;
 		shift = 0;
-		want = mode = LISTEN;
-		event = START;
-		level = 0;
-		due = slot_start;
+		want = ls_led.mode = LS_LISTEN;
+		ls_led.event = LS_START;
+		ls_led.level = 0;
+		ls_led.due = slot_start;
 		times_tail = times_head;
-		OCR1A = not_zero(due - LEAD);
-		TIFR1 = 1 << OCF1A;
-		TIMSK1 = 1 << OCIE1A;
+		chip_resume();
 	}
 	if (!good) {
 		listen_anew();
@@ -655,14 +479,14 @@ static void send(uint8_t rate, uint16_t length)
 	ls_slots_send(&sender, rate, length);
 	missing = 0;
 	broken = 0;
-	dry = starved = send_over = false;
+	dry = send_over = false;
 	kinds_head = kinds_tail = 0;
 	now_doing(SENDING);
 	fill_kinds();
-	ATOMIC_BLOCK(ATOMIC_RESTORESTATE)
+	ATOMIC
 	{
-		sent_tick = event == START || event == FILLED ? slot_start : slot_start + LS_SLOT;
-		want = SEND;
+		sent_tick = ls_led.event == LS_START || ls_led.event == LS_FILLED ? slot_start : slot_start + LS_SLOT;
+		want = LS_SEND;
 	}
 	core.sent_start = board_now() + (uint16_t)(sent_tick - (uint16_t)clock_now);
 }
@@ -714,14 +538,6 @@ static void try_to_send(void)
 		send(core.tx.rate, core.tx.length);
 }
 
-static void sleep_until_something(void)
-{
-	cli();
-	if (times_head == times_tail && !acquired_all && !send_over)
-		doze();
-	sei();
-}
-
 static void serve_host(void)
 {
 	while (ring_fill() != 0 && !pending && doing != SENDING && !rx_open) {
@@ -731,57 +547,51 @@ static void serve_host(void)
 		}
 		if (core.hello) {
 			core.hello = false;
-			ATOMIC_BLOCK(ATOMIC_RESTORESTATE) { ring_tail = ring_head; }
+			ATOMIC { ring_tail = ring_head; }
 		}
 		if (times_head != times_tail)
 			return;
 	}
 }
 
-int main(void) __attribute__((OS_main));
-int main(void)
+void ls_led_start(void)
 {
-	DDRB = CATHODE | ANODE;
-	TCCR1B = 1 << CS11; /* clock / 8; capture at the falling edge */
-	board_start();
-	find_phase();
-	slot_start = due = TCNT1 + 200;
-	OCR1A = due - LEAD;
-	TIMSK1 = 1 << OCIE1A;
-	sei();
+	slot_start = ls_led.due = chip_ticks() + 200;
+}
 
-	for (;;) {
-		board_now();
-		while (times_tail != times_head) {
-			uint8_t time = times[times_tail];
-			times_tail = (times_tail + 1) & (TIMES - 1);
-			slot_passed(time);
-		}
-		if (in_step && clock_now - last_frame > 5000ul * TICKS_MS)
-			in_step = false; /* clocks have moved on */
-		if (doing == ACQUIRING && acquired_all) {
-			acquired_all = false;
-			slots_acquired();
-		}
-		if (doing == SENDING) {
-			if (sender.state != 0xFF)
-				fill_kinds();
-			if (send_over)
-				sent();
-		}
-		if (uart_overran) {
-			uart_overran = false;
-			core.stats.overruns++;
-		}
-		serve_host();
-		if (pending)
-			try_to_send();
-		else if (core.test.mode == 1 && doing == QUIET && clock_now - last_light >= 2u * core.config.gap) {
-			test_frame = true;
-			prbs_register = 0x7F;
-			send(core.test.rate, core.test.length);
-		}
-		watch_baud(doing == SENDING || rx_open);
-		sleep_until_something();
+bool ls_led_idle(void) { return times_head == times_tail && !acquired_all && !send_over; }
+
+void ls_led_round(void)
+{
+	board_now();
+	while (times_tail != times_head) {
+		uint8_t time = times[times_tail];
+		times_tail = (times_tail + 1) & (TIMES - 1);
+		slot_passed(time);
 	}
+	if (in_step && clock_now - last_frame > 5000ul * TICKS_MS)
+		in_step = false; /* clocks have moved on */
+	if (doing == ACQUIRING && acquired_all) {
+		acquired_all = false;
+		slots_acquired();
+	}
+	if (doing == SENDING) {
+		if (sender.state != 0xFF)
+			fill_kinds();
+		if (send_over)
+			sent();
+	}
+	if (overran) {
+		overran = false;
+		core.stats.overruns++;
+	}
+	serve_host();
+	if (pending)
+		try_to_send();
+	else if (core.test.mode == 1 && doing == QUIET && clock_now - last_light >= 2u * core.config.gap) {
+		test_frame = true;
+		prbs_register = 0x7F;
+		send(core.test.rate, core.test.length);
+	}
+	watch_baud(doing == SENDING || rx_open);
 }

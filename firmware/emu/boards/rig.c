@@ -1,13 +1,10 @@
-/* Boards that run the real image, joined by light.
+/* Boards that run the firmware, joined by light.
  *
- * Each board is a simavr ATmega328P. The one that is behind in time runs next,
- * at most 32 cycles at once; light takes 2.5 µs from board to board, longer than
- * they ever are apart, so that no edge comes too late. One that sleeps costs nothing
- * until its next timer, which light may bring forward. simavr's own UART answers
- * at once and hides overruns: its registers are taken over by a model that moves
- * every octet at its cycle.
+ * The one that is behind in time runs next, for less than light takes from board to
+ * board: that is 2.5 µs, longer than they ever are apart, so that no edge comes too late.
+ * What a board is made of is another file's business (rig.h).
  *
- *   emu hex=FILE [boards=2] [ppm=0,0,...] [jitter=NS] [distortion=NS] [usb=US] [seed=N] [trace=FILE] [pty=1 [clock=FILE] [boot=FILE]]
+ *   emu image=FILE [boards=2] [ppm=0,0,...] [jitter=NS] [distortion=NS] [usb=US] [seed=N] [trace=FILE] [pty=1 [clock=FILE] [boot=FILE]]
  *       [led=1 [dark=NS] [bright=NS] [noise=SHARE] [ripple=SHARE]]
  *
  * ppm: each board's clock against true time. jitter: rms of each edge at the
@@ -26,9 +23,11 @@
  * faster than the clock on the wall. Where the machine is too slow for that, it runs
  * slower: clock tells, as text, how many ns have passed for the boards.
  *
- * With boot the boards have that boot loader and, unless there is hex, nothing else.
+ * With boot the boards have that boot loader and, unless there is an image, nothing else.
  * As on an Arduino, a program that opens the serial line thereby resets the board. */
 #define _GNU_SOURCE
+#include "rig.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <math.h>
@@ -46,95 +45,23 @@
 #include <time.h>
 #include <unistd.h>
 
-#include <simavr/avr_ioport.h>
-#include <simavr/sim_avr.h>
-#include <simavr/sim_cycle_timers.h>
-#include <simavr/sim_hex.h>
-#include <simavr/sim_interrupts.h>
-#include <simavr/sim_io.h>
-
-enum { MAX_BOARDS = 16, STEP = 32, RX_VECTOR = 18, UDRE_VECTOR = 19, FLIGHT_NS = 2500, GLITCH_NS = 1000, PENDING = 64, LATE_NS = 20000000 };
-enum { UCSR0A = 0xC0, UCSR0B = 0xC1, UBRR0L = 0xC4, UBRR0H = 0xC5, UDR0 = 0xC6 };
-enum { TCCR2A = 0xB0, COM2A = 0xC0 };
-enum { RXC = 0x80, TXC = 0x40, UDRE = 0x20, FE = 0x10, DOR = 0x08, U2X = 0x02, RXCIE = 0x80, UDRIE = 0x20 };
+enum { FLIGHT_NS = 2500, GLITCH_NS = 1000, LATE_NS = 20000000 };
 
 /* The slicer: a comparator against the light's own mean over 50 µs, with hysteresis. */
 static const double slicer_tau_ns = 50e3, slicer_hysteresis = 0.1;
 
-struct octets {
-	uint8_t *at;
-	size_t from, to, room;
-};
-
-struct edge {
-	double at;
-	bool light;
-};
-
-struct board {
-	int number;
-	avr_t *avr;
-	double cycle_ns;
-
-	/* serial line */
-	avr_int_vector_t *rx_vector, *udre_vector;
-	uint8_t fifo[2], fifo_bad[2], held, held_bad;
-	int fifo_used;
-	bool holding;
-	double held_until;
-	bool dor;
-	uint8_t ucsra, shift, buffer;
-	bool shifting, buffered, tx_done;
-	struct octets to_board, to_host, from_host; /* from_host: beyond the USB adapter, not yet on the line */
-	double line_free, host_bit_ns;              /* when the line to the board is free */
-	bool arriving;
-	double arrival_start;
-	uint32_t overruns, overwritten, misread;
-
-	/* light */
-	uint8_t pins;
-	bool pins_changed;
-	double pins_at, level;
-	double eye, eye_since, eye_sum, eye_started; /* the level that is told: blinking at 4 MHz is its mean */
-	uint64_t last_change, anchor;
-	uint64_t edges, late_edges;
-	double received, mean, mean_at;
-	bool slicer, line;
-	struct edge pending[PENDING];
-	int pending_from, pending_used;
-	double chatter_ns, glitch_ns; /* glitch_ns: mean time between glitches, 0 for none */
-	bool glitch, glitching;       /* inverted now; the timer runs */
-	uint32_t lost;
-
-	/* the LED as receiver: the junction's charge is 1 when it begins to float, and its pin falls when it is 0 */
-	uint8_t port, ddr;
-	bool floating;
-	double charge, charge_at;     /* as of then */
-	double neighbours, ambient;   /* light of the others, in steady neighbours; of the room, 1 at the start */
-	struct power { double at, power; } arriving_light[PENDING];
-	int light_from, light_used;
-	uint64_t asleep;              /* cycles */
-	double due;                   /* when it runs next, ns */
-
-	uint32_t stack; /* the lowest stack pointer seen */
-	int pty;
-	bool opened; /* a program has the terminal */
-	void (*mcu_reset)(struct avr_t *);
-};
-
 static struct board boards[MAX_BOARDS];
 static int board_count = 2;
 static double gain[MAX_BOARDS][MAX_BOARDS];
-static bool led;
+bool led;
 static double dark_ns = 118e3, bright_ns = 74e3, noise, ripple;
 static double jitter_ns, distortion_ns, usb_ns = 1e6, now_ns;
 static uint64_t rng = 1;
 static FILE *trace;
 static int clock_file = -1;
 static const char *boot;
-static uint32_t boot_start;
 
-static void die(const char *format, ...)
+void die(const char *format, ...)
 {
 	va_list args;
 	va_start(args, format);
@@ -145,7 +72,7 @@ static void die(const char *format, ...)
 	exit(1);
 }
 
-static double uniform(void) /* (0, 1) */
+double uniform(void) /* (0, 1) */
 {
 	rng ^= rng << 13;
 	rng ^= rng >> 7;
@@ -155,7 +82,7 @@ static double uniform(void) /* (0, 1) */
 
 static double gaussian(void) { return sqrt(-2 * log(uniform())) * cos(2 * M_PI * uniform()); }
 
-static void append(struct octets *o, uint8_t v)
+void append(struct octets *o, uint8_t v)
 {
 	if (o->from == o->to)
 		o->from = o->to = 0;
@@ -168,86 +95,29 @@ static void append(struct octets *o, uint8_t v)
 	o->at[o->to++] = v;
 }
 
-static double time_of(const struct board *b) { return (double)b->avr->cycle * b->cycle_ns; }
+double time_of(const struct board *b) { return (double)mcu_cycle(b) * b->cycle_ns; }
 
-/* A core that sleeps wakes a cycle behind its next timer, as in simavr's own loop. */
-static avr_cycle_count_t wakes(const struct board *b)
+uint64_t cycle_at(const struct board *b, double ns) { return (uint64_t)ceil(ns / b->cycle_ns); }
+
+static void at(struct board *b, double ns, enum timer timer)
 {
-	avr_cycle_count_t when = b->avr->cycle_timers.timer ? b->avr->cycle_timers.timer->when : 0;
-	return (when > b->avr->cycle ? when : b->avr->cycle) + 1;
-}
-
-/* When b runs next has changed. */
-static void plan(struct board *b)
-{
-	b->due = (double)(b->avr->state == cpu_Sleeping ? wakes(b) : b->avr->cycle) * b->cycle_ns;
-}
-
-static avr_cycle_count_t cycle_at(const struct board *b, double ns) { return (avr_cycle_count_t)ceil(ns / b->cycle_ns); }
-
-static void at(struct board *b, double ns, avr_cycle_timer_t fn)
-{
-	avr_cycle_count_t when = cycle_at(b, ns);
-	avr_cycle_timer_register(b->avr, when > b->avr->cycle ? when - b->avr->cycle : 1, fn, b);
-	plan(b);
+	uint64_t when = cycle_at(b, ns), now = mcu_cycle(b);
+	mcu_timer(b, timer, when > now ? when : now + 1);
+	mcu_plan(b);
 }
 
 /* ------------------------------------------------------------- serial line */
 
-static double board_bit_ns(const struct board *b)
-{
-	int ubrr = b->avr->data[UBRR0L] | (b->avr->data[UBRR0H] & 0x0F) << 8;
-	return (b->ucsra & U2X ? 8 : 16) * (ubrr + 1) * b->cycle_ns;
-}
-
 /* The middle of the stop bit lies 9.5 bits from the start; half a bit off and it is read wrong. */
 static bool misread(const struct board *b)
 {
-	return fabs(board_bit_ns(b) / b->host_bit_ns - 1) * 9.5 > 0.45;
-}
-
-/* simavr queues an interrupt anew each time it is raised after it was cleared, and
- * its queue is short: a UART that is polled for long while interrupts are off would
- * push out others, which then never come again. */
-static void raise_uart(struct board *b, avr_int_vector_t *vector)
-{
-	avr_int_pending_t *queue = &b->avr->interrupts.pending;
-	for (int i = queue->read; i != queue->write; i = (i + 1) % avr_int_pending_fifo_size)
-		if (queue->buffer[i] == vector) {
-			vector->pending = 1;
-			if (b->avr->sreg[S_I] && b->avr->interrupt_state == 0)
-				b->avr->interrupt_state = 1;
-			if (b->avr->state == cpu_Sleeping)
-				b->avr->state = cpu_Running;
-			return;
-		}
-	avr_raise_interrupt(b->avr, vector);
-}
-
-static void rx_interrupt(struct board *b)
-{
-	if (b->fifo_used && b->avr->data[UCSR0B] & RXCIE)
-		raise_uart(b, b->rx_vector);
-	else if (!b->fifo_used)
-		avr_clear_interrupt(b->avr, b->rx_vector);
-}
-
-/* Raised as long as there is room; simavr clears it when it is served. */
-static void udre_interrupt(struct board *b)
-{
-	if (!b->buffered && b->avr->data[UCSR0B] & UDRIE)
-		raise_uart(b, b->udre_vector);
-	else
-		avr_clear_interrupt(b->avr, b->udre_vector);
+	return fabs(mcu_bit_ns(b) / b->host_bit_ns - 1) * 9.5 > 0.45;
 }
 
 static void start_arrival(struct board *b);
 
-static avr_cycle_count_t arrived(avr_t *avr, avr_cycle_count_t when, void *param)
+static void arrived(struct board *b)
 {
-	(void)avr;
-	(void)when;
-	struct board *b = param;
 	uint8_t v = b->to_board.at[b->to_board.from++];
 	bool bad = misread(b);
 	b->arriving = false;
@@ -255,20 +125,8 @@ static avr_cycle_count_t arrived(avr_t *avr, avr_cycle_count_t when, void *param
 		v = (uint8_t)(uniform() * 256);
 		b->misread++;
 	}
-	if (b->holding || b->held_until > b->arrival_start) {
-		b->overruns++; /* the shift register was still full when this octet's start bit came */
-		b->dor = true;
-	} else if (b->fifo_used < 2) {
-		b->fifo_bad[b->fifo_used] = bad;
-		b->fifo[b->fifo_used++] = v;
-	} else {
-		b->holding = true;
-		b->held = v;
-		b->held_bad = bad;
-	}
-	rx_interrupt(b);
+	mcu_octet(b, v, bad);
 	start_arrival(b);
-	return 0;
 }
 
 static void start_arrival(struct board *b)
@@ -279,129 +137,30 @@ static void start_arrival(struct board *b)
 	b->arriving = true;
 	b->arrival_start = start;
 	b->line_free = start + 10 * b->host_bit_ns;
-	at(b, start + 9.5 * b->host_bit_ns, arrived);
+	at(b, start + 9.5 * b->host_bit_ns, ARRIVED);
 }
 
-static avr_cycle_count_t left(avr_t *avr, avr_cycle_count_t when, void *param)
+void rig_send(struct board *b, uint8_t octet)
 {
-	(void)avr;
-	(void)when;
-	struct board *b = param;
+	b->shifting = true;
+	b->shift = octet;
+	at(b, time_of(b) + 10 * mcu_bit_ns(b), LEFT);
+}
+
+static void left(struct board *b)
+{
 	append(&b->to_host, misread(b) ? (uint8_t)(uniform() * 256) : b->shift);
-	b->shifting = b->buffered;
-	if (b->buffered) {
-		b->shift = b->buffer;
-		b->buffered = false;
-		at(b, time_of(b) + 10 * board_bit_ns(b), left);
-	} else {
-		b->tx_done = true;
-	}
-	udre_interrupt(b);
-	return 0;
-}
-
-static uint8_t read_status(avr_t *avr, avr_io_addr_t addr, void *param)
-{
-	struct board *b = param;
-	uint8_t v = (b->ucsra & U2X) | (b->fifo_used ? RXC : 0) | (b->buffered ? 0 : UDRE) | (b->tx_done ? TXC : 0) |
-		(b->dor ? DOR : 0) | (b->fifo_used && b->fifo_bad[0] ? FE : 0);
-	avr->data[addr] = v;
-	return v;
-}
-
-static void write_status(avr_t *avr, avr_io_addr_t addr, uint8_t v, void *param)
-{
-	struct board *b = param;
-	b->ucsra = v & U2X;
-	if (v & TXC)
-		b->tx_done = false;
-	avr->data[addr] = v;
-}
-
-static void write_control(avr_t *avr, avr_io_addr_t addr, uint8_t v, void *param)
-{
-	avr->data[addr] = v;
-	rx_interrupt(param);
-	udre_interrupt(param);
-}
-
-static uint8_t read_data(avr_t *avr, avr_io_addr_t addr, void *param)
-{
-	struct board *b = param;
-	uint8_t v = b->fifo[0];
-	if (b->fifo_used) {
-		b->fifo[0] = b->fifo[1];
-		b->fifo_bad[0] = b->fifo_bad[1];
-		b->fifo_used--;
-		b->dor = false;
-	}
-	if (b->holding) {
-		b->holding = false;
-		b->held_until = time_of(b);
-		b->fifo_bad[b->fifo_used] = b->held_bad;
-		b->fifo[b->fifo_used++] = b->held;
-	}
-	rx_interrupt(b);
-	avr->data[addr] = v;
-	return v;
-}
-
-static void write_data(avr_t *avr, avr_io_addr_t addr, uint8_t v, void *param)
-{
-	struct board *b = param;
-	avr->data[addr] = v;
-	if (!b->shifting) {
-		b->shifting = true;
-		b->shift = v;
-		at(b, time_of(b) + 10 * board_bit_ns(b), left);
-		udre_interrupt(b);
-		return;
-	}
-	if (b->buffered)
-		b->overwritten++;
-	b->buffered = true;
-	b->buffer = v;
-	udre_interrupt(b);
-}
-
-static void take_over_uart(struct board *b)
-{
-	avr_t *avr = b->avr;
-	struct { avr_io_addr_t addr; avr_io_read_t r; avr_io_write_t w; } regs[] = {
-		{UCSR0A, read_status, write_status},
-		{UCSR0B, NULL, write_control},
-		{UDR0, read_data, write_data},
-		{UBRR0L, NULL, NULL},
-		{UBRR0H, NULL, NULL},
-	};
-	for (size_t i = 0; i < sizeof regs / sizeof *regs; i++) {
-		avr_io_addr_t io = AVR_DATA_TO_IO(regs[i].addr);
-		avr->io[io].r.c = regs[i].r;
-		avr->io[io].r.param = b;
-		avr->io[io].w.c = regs[i].w;
-		avr->io[io].w.param = b;
-	}
-	for (int i = 0; i < avr->interrupts.vector_count; i++)
-		if (avr->interrupts.vector[i]->vector == RX_VECTOR)
-			b->rx_vector = avr->interrupts.vector[i];
-		else if (avr->interrupts.vector[i]->vector == UDRE_VECTOR)
-			b->udre_vector = avr->interrupts.vector[i];
-	if (!b->rx_vector || !b->udre_vector)
-		die("simavr knows no UART interrupt");
+	b->shifting = false;
+	mcu_sent(b);
 }
 
 /* ------------------------------------------------------------------- light */
 
-static void show_line(struct board *b)
-{
-	avr_raise_irq(avr_io_getirq(b->avr, AVR_IOCTL_IOPORT_GETIRQ('D'), 4), b->line != b->glitch);
-}
+static void show_line(struct board *b) { mcu_line(b, b->line != b->glitch); }
 
-static avr_cycle_count_t edge_due(avr_t *avr, avr_cycle_count_t when, void *param)
+static uint64_t edge_due(struct board *b)
 {
-	(void)when;
-	struct board *b = param;
-	while (b->pending_used && cycle_at(b, b->pending[b->pending_from].at) <= avr->cycle) {
+	while (b->pending_used && cycle_at(b, b->pending[b->pending_from].at) <= mcu_cycle(b)) {
 		b->line = b->pending[b->pending_from].light;
 		b->pending_from = (b->pending_from + 1) % PENDING;
 		b->pending_used--;
@@ -426,7 +185,7 @@ static void comparator(struct board *b, double ns, bool light)
 	}
 	b->pending[(b->pending_from + b->pending_used++) % PENDING] = (struct edge){ns, light};
 	if (b->pending_used == 1)
-		at(b, ns, edge_due);
+		at(b, ns, EDGE);
 }
 
 static void light_arrives(struct board *b, double ns, double power, double strength)
@@ -454,13 +213,10 @@ static void show_eye(struct board *b, double ns, double level)
 		fprintf(trace, "%d %.0f %g\n", b->number, ns, level);
 }
 
-/* Timer 2 toggles D11 each other cycle. simavr moves that pin between instructions
- * only, of which some take longer; what the pin is in the mean is known. */
-static bool blinks(const struct board *b) { return !led && b->avr->data[TCCR2A] & COM2A; }
+/* Timer 2 toggles D11 each other cycle: what the pin is in the mean is known. */
+static bool blinks(const struct board *b) { return !led && mcu_blinks(b); }
 
 /* --------------------------------------------------------- LED as receiver */
-
-enum { CATHODE = 1, ANODE = 2 };
 
 static const double ripple_hz = 100;
 
@@ -471,15 +227,11 @@ static double discharge_rate(const struct board *b, double ns)
 	return lamp / dark_ns + b->neighbours * (1 / bright_ns - 1 / dark_ns);
 }
 
-static avr_cycle_count_t discharged(avr_t *avr, avr_cycle_count_t when, void *param)
+static void discharged(struct board *b)
 {
-	(void)avr;
-	(void)when;
-	struct board *b = param;
 	b->floating = false;
 	b->charge = 0;
-	avr_raise_irq(avr_io_getirq(b->avr, AVR_IOCTL_IOPORT_GETIRQ('B'), 0), 0);
-	return 0;
+	mcu_discharged(b);
 }
 
 /* Takes off what light has taken until ns, and foresees the end. */
@@ -491,15 +243,12 @@ static void discharge(struct board *b, double ns)
 		b->charge -= (ns - b->charge_at) * discharge_rate(b, (ns + b->charge_at) / 2);
 		b->charge_at = ns;
 	}
-	avr_cycle_timer_cancel(b->avr, discharged, b);
-	at(b, b->charge_at + fmax(0, b->charge) / discharge_rate(b, b->charge_at), discharged);
+	at(b, b->charge_at + fmax(0, b->charge) / discharge_rate(b, b->charge_at), DISCHARGED);
 }
 
-static avr_cycle_count_t light_due(avr_t *avr, avr_cycle_count_t when, void *param)
+static uint64_t light_due(struct board *b)
 {
-	(void)when;
-	struct board *b = param;
-	while (b->light_used && cycle_at(b, b->arriving_light[b->light_from].at) <= avr->cycle) {
+	while (b->light_used && cycle_at(b, b->arriving_light[b->light_from].at) <= mcu_cycle(b)) {
 		struct power p = b->arriving_light[b->light_from];
 		b->light_from = (b->light_from + 1) % PENDING;
 		b->light_used--;
@@ -520,21 +269,19 @@ static void light_reaches_led(struct board *to, double ns)
 		die("board %d: more light than it has memory for", to->number);
 	to->arriving_light[(to->light_from + to->light_used++) % PENDING] = (struct power){ns + FLIGHT_NS, power};
 	if (to->light_used == 1)
-		at(to, ns + FLIGHT_NS, light_due);
+		at(to, ns + FLIGHT_NS, LIGHT);
 }
 
-static void led_pins(struct avr_irq_t *irq, uint32_t value, void *param)
+void rig_led(struct board *b, uint8_t port, uint8_t ddr)
 {
-	struct board *b = param;
 	double t = time_of(b);
-	if (irq->irq == IOPORT_IRQ_REG_PORT)
-		b->port = (uint8_t)value;
-	else
-		b->ddr = (uint8_t)value;
+	b->port = port;
+	b->ddr = ddr;
 	bool driven = b->ddr & CATHODE;
 	if (driven && b->floating) {
 		b->floating = false;
-		avr_cycle_timer_cancel(b->avr, discharged, b);
+		mcu_timer(b, DISCHARGED, 0);
+		mcu_plan(b);
 	}
 	if (driven)
 		b->charge = b->port & CATHODE ? 1 : 0;
@@ -555,8 +302,7 @@ static void led_pins(struct avr_irq_t *irq, uint32_t value, void *param)
 			light_reaches_led(&boards[i], t);
 }
 
-/* Both pins change in one cycle, but simavr tells them one by one. */
-static void flush_light(struct board *b)
+void rig_flush(struct board *b)
 {
 	if (!b->pins_changed)
 		return;
@@ -587,14 +333,12 @@ static void flush_light(struct board *b)
 	}
 }
 
-static void pin_changed(struct avr_irq_t *irq, uint32_t value, void *param)
+void rig_pin(struct board *b, uint8_t pin, bool high)
 {
-	struct board *b = param;
-	uint8_t bit = (uint8_t)(1 << (irq->irq - 3));
 	double t = time_of(b);
 	if (b->pins_changed && t > b->pins_at)
-		flush_light(b);
-	uint8_t pins = (uint8_t)((b->pins & ~bit) | (value & 1 ? bit : 0));
+		rig_flush(b);
+	uint8_t pins = (uint8_t)((b->pins & ~pin) | (high ? pin : 0));
 	if (pins == b->pins)
 		return;
 	b->pins = pins;
@@ -603,25 +347,19 @@ static void pin_changed(struct avr_irq_t *irq, uint32_t value, void *param)
 }
 
 /* A comparator without enough hysteresis: it toggles by itself. */
-static avr_cycle_count_t chatter(avr_t *avr, avr_cycle_count_t when, void *param)
+static uint64_t chatter(struct board *b)
 {
-	(void)avr;
-	(void)when;
-	struct board *b = param;
 	if (b->chatter_ns == 0)
 		return 0;
 	b->slicer = !b->slicer;
 	comparator(b, time_of(b) + FLIGHT_NS, b->slicer);
 	/* pulses of 0.3 to 50 µs, as many in each octave */
-	return b->avr->cycle + 1 + (avr_cycle_count_t)(300 * pow(50e3 / 300, uniform()) / b->cycle_ns);
+	return mcu_cycle(b) + 1 + (uint64_t)(300 * pow(50e3 / 300, uniform()) / b->cycle_ns);
 }
 
 /* Wrong chips: for 1 µs at random times the comparator shows the opposite. */
-static avr_cycle_count_t glitch(avr_t *avr, avr_cycle_count_t when, void *param)
+static uint64_t glitch(struct board *b)
 {
-	(void)avr;
-	(void)when;
-	struct board *b = param;
 	if (!b->glitch && b->glitch_ns == 0) {
 		b->glitching = false;
 		return 0;
@@ -629,58 +367,47 @@ static avr_cycle_count_t glitch(avr_t *avr, avr_cycle_count_t when, void *param)
 	b->glitch = !b->glitch;
 	show_line(b);
 	double ns = b->glitch ? GLITCH_NS : -b->glitch_ns * log(uniform());
-	return b->avr->cycle + 1 + (avr_cycle_count_t)(ns / b->cycle_ns);
+	return mcu_cycle(b) + 1 + (uint64_t)(ns / b->cycle_ns);
 }
 
 /* -------------------------------------------------------------------- time */
 
-/* simavr takes a core that sleeps to its next timer at once, past light that others have yet
- * to send. So it is kept where it is until all others have come that far. */
-static void no_sleep(avr_t *avr, avr_cycle_count_t cycles) { avr->cycle -= 1 + cycles; }
-
-/* Lets the time pass that b sleeps. */
-static void doze(struct board *b, avr_cycle_count_t until)
+uint64_t rig_timer(struct board *b, enum timer timer)
 {
-	if (b->avr->state != cpu_Sleeping || until <= b->avr->cycle)
-		return;
-	b->asleep += until - b->avr->cycle;
-	b->avr->cycle = until;
+	switch (timer) {
+	case ARRIVED:
+		arrived(b);
+		return 0;
+	case LEFT:
+		left(b);
+		return 0;
+	case EDGE:
+		return edge_due(b);
+	case DISCHARGED:
+		discharged(b);
+		return 0;
+	case LIGHT:
+		return light_due(b);
+	case CHATTER:
+		return chatter(b);
+	default:
+		return glitch(b);
+	}
 }
 
-/* What simavr does not know of and must not survive a reset: it has dropped all
- * timers. Time goes on. */
-static void after_reset(avr_t *avr)
+void rig_reset(struct board *b)
 {
-	struct board *b = boards;
-	while (b->avr != avr)
-		b++;
-	if (b->mcu_reset)
-		b->mcu_reset(avr);
-	b->fifo_used = 0;
-	b->holding = b->dor = b->shifting = b->buffered = b->tx_done = b->arriving = b->glitching = false;
-	b->held_until = 0;
-	b->ucsra = 0;
+	b->shifting = b->arriving = b->glitching = false;
 	b->to_board.from = b->to_board.to;
 	b->line = b->pending_used ? b->pending[(b->pending_from + b->pending_used - 1) % PENDING].light : b->line;
 	b->pending_used = b->light_used = 0;
 	b->pins_changed = b->floating = false;
 }
 
-static void push_reset(struct board *b)
-{
-	avr_cycle_count_t now = b->avr->cycle;
-	avr_reset(b->avr);
-	b->avr->cycle = now;
-	b->avr->state = cpu_Running;
-	b->avr->pc = b->avr->reset_pc;
-	avr_regbit_set(b->avr, b->avr->reset_flags.extrf);
-	show_line(b);
-}
-
 static void run_until(double ns)
 {
 	for (int i = 0; i < board_count; i++)
-		plan(&boards[i]);
+		mcu_plan(&boards[i]);
 	for (;;) {
 		struct board *b = &boards[0];
 		for (int i = 1; i < board_count; i++)
@@ -688,73 +415,20 @@ static void run_until(double ns)
 				b = &boards[i];
 		if (b->due >= ns)
 			break;
-		doze(b, wakes(b));
-		int state = avr_run(b->avr);
-		if (boot && (state == cpu_Done || state == cpu_Crashed)) {
-			push_reset(b); /* there is no program yet: it ran into empty flash */
-			plan(b);
-			continue;
-		}
-		if (state == cpu_Done || state == cpu_Crashed)
-			die("board %d stopped at %#x after %.0f ns", b->number, b->avr->pc, time_of(b));
-		plan(b);
-		flush_light(b);
+		mcu_run(b);
+		rig_flush(b);
 		show_eye(b, time_of(b), blinks(b) ? 0.25 + 0.5 * (b->pins >> 1) : b->level);
-		uint32_t sp = b->avr->data[R_SPL] | b->avr->data[R_SPH] << 8;
-		if (sp < b->stack && sp != 0)
-			b->stack = sp;
 	}
 	for (int i = 0; i < board_count; i++)
-		doze(&boards[i], cycle_at(&boards[i], ns));
+		mcu_pass(&boards[i], cycle_at(&boards[i], ns));
 }
 
-static uint32_t load(struct board *b, const char *hex)
+static void start_board(struct board *b, const char *image, double ppm)
 {
-	ihex_chunk_p chunks = NULL;
-	int n = read_ihex_chunks(hex, &chunks);
-	if (n <= 0)
-		die("%s: no image", hex);
-	uint32_t start = chunks[0].baseaddr;
-	for (int i = 0; i < n; i++)
-		memcpy(b->avr->flash + chunks[i].baseaddr, chunks[i].data, chunks[i].size);
-	free_ihex_chunks(chunks);
-	return start;
-}
-
-static void start_board(struct board *b, const char *hex, double ppm)
-{
-	b->avr = avr_make_mcu_by_name("atmega328p");
-	if (!b->avr)
-		die("simavr knows no ATmega328P");
-	avr_init(b->avr);
-	b->avr->frequency = 16000000;
-	b->avr->log = LOG_ERROR;
-	b->avr->sleep = no_sleep;
-	b->avr->run_cycle_limit = STEP;
-	memset(b->avr->flash, 0xFF, b->avr->flashend + 1);
-	if (hex)
-		load(b, hex);
-	if (boot) {
-		boot_start = load(b, boot);
-		b->avr->reset_pc = b->avr->pc = boot_start;
-		avr_regbit_set(b->avr, b->avr->reset_flags.extrf);
-	}
-	b->mcu_reset = b->avr->reset;
-	b->avr->reset = after_reset;
-	b->avr->codeend = b->avr->flashend;
 	b->cycle_ns = 62.5 / (1 + ppm * 1e-6);
 	b->host_bit_ns = 1e9 / 115200;
-	b->stack = b->avr->ramend;
-	take_over_uart(b);
 	b->ambient = 1;
-	if (led) {
-		avr_irq_register_notify(avr_io_getirq(b->avr, AVR_IOCTL_IOPORT_GETIRQ('B'), IOPORT_IRQ_REG_PORT), led_pins, b);
-		avr_irq_register_notify(avr_io_getirq(b->avr, AVR_IOCTL_IOPORT_GETIRQ('B'), IOPORT_IRQ_DIRECTION_ALL), led_pins, b);
-		return;
-	}
-	for (int pin = 3; pin <= 4; pin++)
-		avr_irq_register_notify(avr_io_getirq(b->avr, AVR_IOCTL_IOPORT_GETIRQ('B'), pin), pin_changed, b);
-	avr_raise_irq(avr_io_getirq(b->avr, AVR_IOCTL_IOPORT_GETIRQ('D'), 4), 0);
+	mcu_start(b, image, boot);
 }
 
 static void usb_frame(void)
@@ -779,7 +453,7 @@ static void get(void *p, size_t n)
 
 static void put(const void *p, size_t n)
 {
-	if (fwrite(p, 1, n, stdout) != n)
+	if (n && fwrite(p, 1, n, stdout) != n)
 		exit(1);
 }
 
@@ -862,7 +536,7 @@ static void serve(void)
 			get(&on, 1);
 			b->chatter_ns = on;
 			if (on)
-				avr_cycle_timer_register(b->avr, 1, chatter, b);
+				mcu_timer(b, CHATTER, mcu_cycle(b) + 1);
 			break;
 		}
 		case 'E': {
@@ -872,7 +546,7 @@ static void serve(void)
 			b->glitch_ns = share > 0 ? GLITCH_NS / share - GLITCH_NS : 0;
 			if (share > 0 && !b->glitching) {
 				b->glitching = true;
-				avr_cycle_timer_register(b->avr, 1, glitch, b);
+				mcu_timer(b, GLITCH, mcu_cycle(b) + 1);
 			}
 			break;
 		}
@@ -888,7 +562,7 @@ static void serve(void)
 			b->eye_sum += b->eye * (now_ns - b->eye_since);
 			struct report r = {
 				.time_ns = now_ns, .mean_level = b->eye_sum / fmax(1, now_ns - b->eye_started),
-				.cycles = b->avr->cycle, .edges = b->edges, .late_edges = b->late_edges, .asleep = b->asleep,
+				.cycles = mcu_cycle(b), .edges = b->edges, .late_edges = b->late_edges, .asleep = b->asleep,
 				.overruns = b->overruns, .overwritten = b->overwritten, .misread = b->misread, .edges_lost = b->lost,
 				.unread = (uint32_t)(b->to_board.to - b->to_board.from), .stack = b->stack,
 			};
@@ -963,7 +637,7 @@ static void serve_ptys(void)
 				struct pollfd line = {.fd = b->pty, .events = POLLIN};
 				bool open = poll(&line, 1, 0) >= 0 && !(line.revents & POLLHUP);
 				if (open && !b->opened) {
-					push_reset(b);
+					mcu_press_reset(b);
 					b->to_host.from = b->to_host.to;
 				}
 				b->opened = open;
@@ -1002,15 +676,15 @@ static void serve_ptys(void)
 
 int main(int argc, char **argv)
 {
-	const char *hex = NULL, *ppm = "";
+	const char *image = NULL, *ppm = "";
 	bool ptys = false;
 	for (int i = 1; i < argc; i++) {
 		char *value = strchr(argv[i], '=');
 		if (!value)
 			die("%s: not name=value", argv[i]);
 		*value++ = 0;
-		if (!strcmp(argv[i], "hex"))
-			hex = value;
+		if (!strcmp(argv[i], "image"))
+			image = value;
 		else if (!strcmp(argv[i], "boards"))
 			board_count = atoi(value);
 		else if (!strcmp(argv[i], "ppm"))
@@ -1048,14 +722,14 @@ int main(int argc, char **argv)
 	}
 	if (bright_ns <= 0 || bright_ns >= dark_ns || noise < 0 || ripple < 0 || ripple >= 1)
 		die("0 < bright < dark, noise of at least 0, 0 <= ripple < 1");
-	if ((!hex && !boot) || board_count < 1 || board_count > MAX_BOARDS || usb_ns < 1e4)
-		die("hex=FILE or boot=FILE, 1 to %d boards, usb of at least 10 µs", MAX_BOARDS);
+	if ((!image && !boot) || board_count < 1 || board_count > MAX_BOARDS || usb_ns < 1e4)
+		die("image=FILE or boot=FILE, 1 to %d boards, usb of at least 10 µs", MAX_BOARDS);
 	for (int i = 0; i < board_count; i++) {
 		char *rest;
 		double p = strtod(ppm, &rest);
 		ppm = *rest == ',' ? rest + 1 : rest;
 		boards[i].number = i;
-		start_board(&boards[i], hex, p);
+		start_board(&boards[i], image, p);
 		for (int j = 0; j < board_count; j++)
 			gain[i][j] = 1;
 	}
