@@ -259,10 +259,10 @@ const steer = 9e-12
 // hand turns, by a Kalman filter of delay and skew on the known carriers. from is
 // the clock at the first symbol, symbols[:seen] are wholly known. It keeps what it
 // finds if the known carriers fit so much better as chance does not explain, and
-// reports that; otherwise the symbols are as they were.
-func (r *receiver) chase(g geometry, symbols []symbol, seen int, from clock, way *channel) bool {
+// reports that with the clock at the end; otherwise the symbols are as they were.
+func (r *receiver) chase(g geometry, symbols []symbol, seen int, from clock, way *channel) (end clock, ok bool) {
 	if r.prof.wide || len(symbols) < seen+3 {
-		return false
+		return end, false
 	}
 	before := r.clock
 	r.est.estimate(way, g, r.scale.times, symbols)
@@ -294,15 +294,17 @@ func (r *receiver) chase(g geometry, symbols []symbol, seen int, from clock, way
 		p01 -= p01 * p00 / gain
 		p00 -= p00 * p00 / gain
 	}
+	end = r.clock
+	end.centre, end.delayError, end.skewError = centre, math.Sqrt(p00), math.Sqrt(p11)
 	r.clock = before
 	r.est.estimate(way, g, r.scale.times, symbols)
 	const chance = 4 // per symbol: it has a delay of its own
 	if now := r.fits(symbols[seen:], way); now < old-chance*float64(len(symbols)) {
-		return true
+		return end, true
 	}
 	r.transform(g, symbols)
 	r.est.estimate(way, g, r.scale.times, symbols)
-	return false
+	return end, false
 }
 
 // fits is how badly the known carriers of symbols fit the channel: twice the

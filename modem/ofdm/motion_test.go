@@ -50,28 +50,9 @@ func (l *link) send(tb testing.TB, m motion, mcs modem.MCS, frames, octets int, 
 		}
 		b.Frames = append(b.Frames, f)
 	}
-	x, err := l.mod.AppendBurst(make([]float32, 2500+rng.IntN(500)), b)
-	if err != nil {
-		tb.Fatal(err)
-	}
 	seconds = float64(l.mod.Samples(b)) / 48000
-	cfg := sims.AirConfig{Seed: seed}
-	cfg.Room.RT60, cfg.Room.DRR, cfg.Room.WalkerShare = &m.rt60, &m.drr, m.share
-	cfg.Stations = map[string]sims.AirStation{"b": {SpeedMPS: &m.speed}}
-	path, err := sims.NewPath(cfg, "a", "b")
-	if err != nil {
-		tb.Fatal(err)
-	}
-	heard := path.Append(nil, append(x, make([]float32, 4000)...))
-	sigma := math.Pow(10, (modem.LevelDBFS-m.snr)/20)
-	for i := range heard {
-		heard[i] += float32(sigma * rng.NormFloat64())
-	}
 	q.SNR, q.Doppler = math.NaN(), math.NaN()
-	hear := func(e modem.Event) {
-		if e.Kind != modem.Received {
-			return
-		}
+	l.hear(tb, m.path(tb, seed), m.snr, rng, b, func(e modem.Event) {
 		q = e.Quality
 		for i, f := range e.Burst.Frames {
 			switch {
@@ -82,11 +63,43 @@ func (l *link) send(tb testing.TB, m motion, mcs modem.MCS, frames, octets int, 
 				tb.Errorf("seed %d: a frame was received that was not sent", seed)
 			}
 		}
+	})
+	return delivered, q, seconds
+}
+
+// path from one end to the other, in a room drawn by seed.
+func (m motion) path(tb testing.TB, seed uint64) *sims.Path {
+	tb.Helper()
+	cfg := sims.AirConfig{Seed: seed}
+	cfg.Room.RT60, cfg.Room.DRR, cfg.Room.WalkerShare = &m.rt60, &m.drr, m.share
+	cfg.Stations = map[string]sims.AirStation{"b": {SpeedMPS: &m.speed}}
+	path, err := sims.NewPath(cfg, "a", "b")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return path
+}
+
+// hear sends a burst over a path, with noise, and gives what was received to a function.
+func (l *link) hear(tb testing.TB, path *sims.Path, snr float64, rng *rand.Rand, b *modem.Burst, received func(modem.Event)) {
+	tb.Helper()
+	x, err := l.mod.AppendBurst(make([]float32, 2500+rng.IntN(500)), b)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	heard := path.Append(nil, append(x, make([]float32, 4000)...))
+	sigma := math.Pow(10, (modem.LevelDBFS-snr)/20)
+	for i := range heard {
+		heard[i] += float32(sigma * rng.NormFloat64())
+	}
+	hear := func(e modem.Event) {
+		if e.Kind == modem.Received {
+			received(e)
+		}
 	}
 	l.dem.Push(heard, hear)
 	l.dem.Push(make([]float32, 1<<15), hear)
 	l.dem.Reset()
-	return delivered, q, seconds
 }
 
 // Bursts arrive while an end is moved by a hand, by which the direct wave's clock
@@ -117,6 +130,36 @@ func TestMovedStationsAreHeard(t *testing.T) {
 				t.Errorf("seeds 0…%d: %d of %d bursts arrived, want %d", bursts-1, got, bursts, enough)
 			}
 		})
+	}
+}
+
+// So are questions and answers, which are a head and nothing else: the more of it there is, in
+// more robust modes, the more the direct wave has turned when it is over.
+func TestControlOfMovedStationsIsHeard(t *testing.T) {
+	for _, m := range []motion{{0.3, 3, 0.5, 0, 20}, {0.5, -3, 0.5, 0, 20}} {
+		l := newLink(t)
+		const rooms, bursts, enough = 2, 3, 5
+		for _, mcs := range []modem.MCS{9, 10, 13} {
+			got := 0
+			for seed := range uint64(rooms) {
+				rng := rand.New(rand.NewPCG(seed, uint64(mcs)))
+				path := m.path(t, seed)
+				for range bursts {
+					b := &modem.Burst{MCS: mcs, Control: make([]byte, 31)}
+					for i := range b.Control {
+						b.Control[i] = byte(rng.Uint32())
+					}
+					l.hear(t, path, m.snr, rng, b, func(e modem.Event) {
+						if bytes.Equal(e.Burst.Control, b.Control) {
+							got++
+						}
+					})
+				}
+			}
+			if got < enough {
+				t.Errorf("%+v, MCS %d, seeds 0…%d: %d of %d control blocks were read, want %d", m, mcs, rooms-1, got, rooms*bursts, enough)
+			}
+		}
 	}
 }
 

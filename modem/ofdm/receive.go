@@ -370,6 +370,7 @@ func (r *receiver) readControl() {
 	}
 	r.add(p.head, p.headAt+seen*p.head.length(), p.headCount-seen)
 	r.headReferences(0)
+	header := r.clock
 	r.est.estimate(&r.headWay, p.head, times, r.symbols[:seen])
 	r.track(p.head, r.symbols, seen, &r.headWay)
 	r.est.estimate(&r.headWay, p.head, times, r.symbols)
@@ -380,7 +381,17 @@ func (r *receiver) readControl() {
 	}
 	r.llr = resize(r.llr, bits)
 	r.headLLRs(0, p.headCount-p.class.training, at, bits)
-	if r.decodeControl(at, bits) {
+	ok := r.decodeControl(at, bits)
+	if !ok {
+		// The header tells whether it was the noise or a hand that turns.
+		var end clock
+		if end, ok = r.chase(p.head, r.symbols, seen, header, &r.headWay); ok {
+			r.clock = end
+			r.headLLRs(0, p.headCount-p.class.training, at, bits)
+			ok = r.decodeControl(at, bits)
+		}
+	}
+	if ok {
 		r.headReferences(seen - 1)
 	}
 }
@@ -546,9 +557,11 @@ func (r *receiver) readFrames() {
 			r.bodyLLRs(body)
 		}
 		left := r.decodeFrames()
-		if pass == 0 && left > 0 && p.streams == 1 && !long && r.chase(p.body, all, r.seen, r.bodyClock, &r.bodyWay) {
-			r.bodyLLRs(body)
-			left = r.decodeFrames()
+		if pass == 0 && left > 0 && p.streams == 1 && !long {
+			if _, ok := r.chase(p.body, all, r.seen, r.bodyClock, &r.bodyWay); ok {
+				r.bodyLLRs(body)
+				left = r.decodeFrames()
+			}
 		}
 		if pass == 0 {
 			seen = r.bodyWay
