@@ -19,8 +19,9 @@ const (
 	leastLoss   = 0.02 // share of lost frames aimed at: stepWorth of what the mode is faster than the one before
 	mostLoss    = 0.1
 	stepWorth   = 0.4
-	duplexLoss  = 0.002 // at most, on a full-duplex medium
-	startMargin = 3.0   // dB
+	duplexLoss  = 0.002 // likewise where both ways are open, for what the mode is faster by beyond duplexCost
+	duplexCost  = 0.1
+	startMargin = 3.0 // dB
 	minMargin   = -6.0
 	maxMargin   = 6.0  // as long as most frames arrive
 	marginStep  = 1.0  // dB wider, when all frames of a burst are lost; doubled with each such burst in a row
@@ -48,6 +49,10 @@ const (
 	// last longer, even more.
 	comfort   = 12.0
 	cleanLoss = 0.02
+
+	// parityWorth is how many frames of a burst must be expected to be lost before one of parity pays: a
+	// repetition costs, in an exchange of its own or in what waits behind it, about as much as six more.
+	parityWorth = 1. / 7
 )
 
 // modes is a PHY's table in the order in which a link climbs it.
@@ -161,13 +166,14 @@ func (m modes) target(i int) float64 {
 // target is likewise. Where both ways are open a burst holds dozens of frames and several
 // are on their way: one lost frame keeps all behind it waiting for a second and more,
 // which TCP takes for a loss of its own (its timer follows the round trip of what came
-// at once).
+// at once). Among slow modes, which are far apart and whose bursts hold few frames, that costs less than the
+// slower mode would: duplexCost of the rate is put down for it.
 func (e *Engine) target(i int) float64 {
 	t := e.modes.target(i)
-	if e.cfg.Caps.FullDuplex {
-		t = min(t, duplexLoss)
+	if !e.cfg.Caps.FullDuplex || i == 0 {
+		return t
 	}
-	return t
+	return min(t, max(duplexLoss, stepWorth*(e.modes[i].NetBPS/e.modes[i-1].NetBPS-1-duplexCost)))
 }
 
 // bound is the widest margin with which bursts in the mode with an index are asked for. Where
@@ -353,7 +359,7 @@ func (t *transmission) index(m modes, without int) int {
 // a standard deviation, at most as many as data. More would cost more than the
 // repetition that it saves.
 func parity(k int, loss float64) int {
-	if loss < cleanLoss || k == 0 {
+	if loss < cleanLoss || float64(k)*loss < parityWorth {
 		return 0
 	}
 	m := 1

@@ -267,6 +267,110 @@ func slowMedia() []slowMedium {
 	return []slowMedium{light(3600), light(9600), fsk}
 }
 
+// TestMarginComesBack: after frames were lost in three modes one after the other, as trials and chance do, the best mode
+// is asked for again after bursts that came whole: the margin narrows by a share of a step, which grows by a hundredth with each from
+// leastStep on. Where modes are three tenths apart that share is four fifths and the 4.5 dB take
+// ln(1 + 4.5·0.01/(0.8·0.02))/0.01 = 134 bursts; where they are as close as on a good lead, a fiftieth: another loss would
+// cost more than a slower mode does.
+func TestMarginComesBack(t *testing.T) {
+	for _, tt := range []struct {
+		name        string
+		apart       float64 // ratio of two modes' rates
+		least, most int     // bursts
+	}{{"slow", 1.3, 10, 150}, {"fast", 1.03, 500, 2000}} {
+		t.Run(tt.name, func(t *testing.T) {
+			m := newMedium(t, testSeed)
+			m.duplex, m.table = true, nil
+			for i := range 8 {
+				m.table = append(m.table, phy.Mode{MCS: phy.MCS(i), NetBPS: 1000 * math.Pow(tt.apart, float64(i)), SNRdB: 1.5 * float64(i), FrameOctets: 512})
+			}
+			e := m.add("alpha", nil).engine
+			r := newReception(e.modes)
+			r.heard(7, exact)
+			best := e.modes.suiting(r.snr)
+			burst := func(lost int) int {
+				i, _ := r.want(e.modes)
+				r.frames(1, lost, true, e.target(i), e.bound(&r, i))
+				i, _ = r.want(e.modes)
+				return i
+			}
+			for range 3 {
+				for range 100 {
+					burst(0)
+				}
+				burst(1)
+			}
+			for burst(1) > best-3 {
+			}
+			n := 1
+			for burst(0) < best {
+				n++
+			}
+			if n < tt.least || n > tt.most {
+				t.Errorf("the best mode was asked for after %d bursts, want %d to %d", n, tt.least, tt.most)
+			}
+		})
+	}
+}
+
+// TestSlowDownload: ten thousand octets of TCP at 5 kb/s, full duplex, where every mode but the fastest that
+// holds is tried and loses frames: a tenth of them, then most. What that cost must be over soon: each mode below is
+// a quarter slower. Half as long again as the octets take in the mode that holds is enough.
+func TestSlowDownload(t *testing.T) {
+	const segments, holds = 8, 3
+	// Modes 7 to 12 of the cable: chirp and training, then header, control block and frames in symbols.
+	table := []phy.Mode{{SNRdB: -9.75, FrameOctets: 320}, {SNRdB: -8.25, FrameOctets: 384}, {SNRdB: -7, FrameOctets: 512}, {SNRdB: -5.5, FrameOctets: 512}, {SNRdB: -4, FrameOctets: 512}, {SNRdB: -2.75, FrameOctets: 512}}
+	rates := []float64{0.066, 0.092, 0.127, 0.17, 0.22, 0.3}
+	lost := []float64{0, 0, 0, 0.001, 0.1, 0.9} // of the frames, at −4.5 dB
+	for i := range table {
+		table[i].MCS, table[i].NetBPS = phy.MCS(i), 30e3*rates[i]
+	}
+	for seed := range uint64(100) {
+		m := newMedium(t, testSeed+seed)
+		m.duplex, m.latency, m.table = true, 10*time.Millisecond, table
+		m.took = func(b *phy.Burst) time.Duration {
+			head, coded := 88., 1300.
+			if table[b.MCS].SNRdB < -5.5 {
+				head, coded = 153, 5800
+			}
+			symbols := math.Ceil((coded/2 + 0.66*coded/49*4*float64(len(b.Control)+4)) / 401)
+			places := 0.
+			for _, f := range b.Frames {
+				places += 4 * float64(len(f)+4) / rates[b.MCS]
+			}
+			return time.Duration((head + 22.7*(symbols+math.Ceil(places/428))) * float64(time.Millisecond))
+		}
+		m.heard = func(n *node, sent *phy.Burst) phy.Event {
+			b := phy.Burst{MCS: sent.MCS, Control: sent.Control, Frames: slices.Clone(sent.Frames)}
+			for i := range b.Frames {
+				if m.random.Float64() < lost[b.MCS] {
+					b.Frames[i] = nil
+				}
+			}
+			return phy.Event{Kind: phy.Received, Burst: b, Quality: phy.Quality{SNR: n.snr + 0.25*m.random.NormFloat64()}}
+		}
+		x, y := m.add("alpha", func(c *Config) { c.Queue = FQCoDel }), m.add("beta", func(c *Config) { c.Queue = FQCoDel })
+		x.snr, y.snr = -4.5, -4.5
+		m.meet()
+		for i := range 30 { // the modes are found
+			m.send(x, udp(x.addr, y.addr, 9, i, 100))
+			m.send(y, udp(y.addr, x.addr, 9, i, 100))
+			m.run(time.Second, nil)
+		}
+		m.run(20*time.Second, nil)
+		s, r := m.newSender(x, y, 4000, false), m.newReceiver(y, x, 4000)
+		s.limit = segments * tcpMSS
+		y.deliver, x.deliver = r.receive, func(p []byte) { s.receive(p[20:]) }
+		most := 3 * time.Duration(segments*(tcpMSS+tcpHead)*8/table[holds].NetBPS/2*float64(time.Second))
+		start := m.now
+		s.push()
+		s.arm()
+		if m.run(4*most, func() bool { return r.octets == segments*tcpMSS }); m.now.Sub(start) > most {
+			t.Errorf("seed %d: %v, want at most %v; the sender repeated %d segments: %s", testSeed+seed, m.now.Sub(start), most, s.repeated, summary(x))
+		}
+	}
+}
+
 // BenchmarkSlow measures what TCP and a ping of 84 octets every three seconds have of a slow
 // link, each alone and both together: the share of the mode's rate, and the pings' times.
 //
