@@ -13,8 +13,12 @@ import (
 // stretched to the turnaround of sound and light. On a full-duplex medium there
 // is nothing to contend for: bursts follow one another, reports ride along.
 const (
-	hostTurn = 8 * time.Millisecond  // given to the host to answer a packet before the link answers its burst
-	slack    = 20 * time.Millisecond // between what a station says and what its buffers do
+	hostTurn = 8 * time.Millisecond // given to the host to answer a packet before the link answers its burst
+	// Between two stations on a slow half-duplex medium it is a share of the answer, up to this.
+	longHostTurn = 40 * time.Millisecond
+	hostShare    = 8
+
+	slack = 20 * time.Millisecond // between what a station says and what its buffers do
 
 	minSlot     = 5 * time.Millisecond
 	minWindow   = 4  // slots of the first back-off
@@ -67,12 +71,13 @@ type access struct {
 	window  int // slots; at least that of firstWindow counts
 
 	asked *peer // half duplex: whose answer is awaited, until its answerBy
-	owed  *peer // who gets an answer, at owedAt
+	owed  *peer // who gets an answer, at owedAt; since owedFrom
 	// Half duplex: the exchange under way. Its initiator ends it in time.
 	with      *peer
 	since     time.Time
 	initiator bool
 	rash      bool // its first burst may meet another's
+	owedFrom  time.Time
 	owedAt    time.Time
 	owedNAV   time.Time // until when the burst to be answered reserves the medium
 	owedLast  time.Time // full duplex: when it goes even if there is nothing to say
@@ -332,7 +337,7 @@ func (e *Engine) oweAnswer(now time.Time, p *peer, gave int, airtime time.Durati
 	a.owedNAV = now.Add(time.Duration(e.incoming.nav) * navUnit)
 	at := now
 	if gave > 0 {
-		at = now.Add(hostTurn)
+		at = now.Add(e.hostTurn(p))
 	}
 	fading := e.fading(p)
 	at = later(at, now.Add(fading))
@@ -343,8 +348,19 @@ func (e *Engine) oweAnswer(now time.Time, p *peer, gave int, airtime time.Durati
 	if a.with != p {
 		a.with, a.since, a.initiator = p, now, false
 	}
+	a.owedFrom = now
 	a.owed, a.owedAt, a.eager, a.lone = p, at, fading == 0 && airtime <= hostTurn || e.cfg.Caps.FullDuplex, fading == 0 && gave == 1
 	e.sense(now)
+}
+
+// hostTurn is how long an answer to p waits for what the host replies. Without it the reply has to wait for
+// the end of an exchange: where nobody else waits for the medium an eighth of what the answer takes
+// is given to a busy host.
+func (e *Engine) hostTurn(p *peer) time.Duration {
+	if e.cfg.Caps.FullDuplex || !e.concise(p) {
+		return hostTurn
+	}
+	return min(longHostTurn, max(hostTurn, e.usualAnswer(p, e.sendMode(p))/hostShare))
 }
 
 // answered takes a burst of p as the answer to our question, if it is.
@@ -627,7 +643,7 @@ func (e *Engine) nextBurst(now time.Time, dst *phy.Burst) bool {
 		return false
 	}
 	if p := a.owed; p != nil {
-		replied := a.lone && !p.interactive.Before(a.owedAt.Add(-hostTurn))
+		replied := a.lone && !p.interactive.Before(a.owedFrom)
 		if now.Before(a.owedAt) && !replied && (!a.eager || !p.hasData()) && (!a.patient || !p.says()) {
 			return false
 		}
@@ -651,6 +667,8 @@ func (e *Engine) nextBurst(now time.Time, dst *phy.Burst) bool {
 			say = mute
 		case p.silent >= pollOnlyFrom:
 			say, ask = mute, !over // it is there, but does it hear us?
+		case !over && p.garbled && e.concise(p) && e.othersHurry(now):
+			say, ask = mute, true // what somebody waits for was lost: it is to come again first
 		case over:
 			say = brief
 		}

@@ -42,6 +42,7 @@ const (
 	badShare  = 0.6 // of a burst's frames lost, badBursts times in a row: the sender falls back
 	badBursts = 2
 	fallBack  = 2  // modes; doubled each time until a burst does well, up to a sixth of the table
+	doubts    = 16 // bursts that come well after one that did not: then small packets go in its mode again
 	maxNeeded = 64 // bursts in one mode before the next is tried again
 
 	// comfort is how far (dB) the SNR lies above what a mode needs when silence
@@ -323,16 +324,19 @@ type transmission struct {
 	bad     int     // bursts in a row of which badShare was lost
 	snr     float64 // dB, as the peer reports; NaN before
 	loss    float64 // share of frames lost there before repair, as it reports
+	failed  int     // index of a mode in which most of a burst was lost lately: small packets do without it
+	since   int     // bursts that came well since
 }
 
 func newTransmission(m modes) transmission {
-	return transmission{want: -1, ceiling: newCeiling(m), snr: math.NaN()}
+	return transmission{want: -1, ceiling: newCeiling(m), snr: math.NaN(), failed: noCeiling}
 }
 
 // outcome takes what became of the frames of a burst that was sent in the mode
 // with an index, after repair. Unless the mode is a trial, loss before repair
 // must be as high for a fall: parity fails all at once.
 func (t *transmission) outcome(mode, total, lost int) {
+	t.doubt(mode, float64(lost) >= badShare*float64(total))
 	trial := t.ceiling.probing && mode >= t.ceiling.index
 	if float64(lost) < badShare*float64(total) || !trial && t.loss < badShare {
 		t.bad = 0
@@ -344,6 +348,24 @@ func (t *transmission) outcome(mode, total, lost int) {
 		t.ceiling.fail(mode, 0)
 	}
 }
+
+// doubt notes whether most of a burst in the mode with an index was lost. If a slower one fares
+// no better it was not the mode.
+func (t *transmission) doubt(mode int, bad bool) {
+	switch {
+	case bad && t.failed == noCeiling:
+		t.failed, t.since = mode, 0
+	case bad && mode >= t.failed:
+		t.since = 0
+	case !bad && mode < t.failed && t.since < doubts:
+		t.since++
+	default:
+		t.failed = noCeiling
+	}
+}
+
+// sure is the index of the best mode up to the one with an index that is not in doubt.
+func (t *transmission) sure(mode int) int { return max(0, min(mode, t.failed-1)) }
 
 // index of the mode to send in; without is used until the peer has asked.
 func (t *transmission) index(m modes, without int) int {

@@ -676,6 +676,9 @@ func (e *Engine) buildUnicast(now time.Time, p *peer, answer bool, say speech, a
 		if careful {
 			mode = e.carefulMode(mode, len(e.block))
 		}
+		if pending > 0 && pending <= urgentOctets {
+			mode = p.tx.sure(mode) // it would be as long again until it is sent once more
+		}
 		mode = e.quickest(mode, len(e.block), pending, p.tx.loss, budget)
 	}
 	var burst *sentBurst

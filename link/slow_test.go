@@ -267,6 +267,39 @@ func slowMedia() []slowMedium {
 	return []slowMedium{light(3600), light(9600), fsk}
 }
 
+// TestDoubt: small packets do without a mode that has lost most of a burst, until it did well or is forgotten, and
+// unless a slower one does no better.
+func TestDoubt(t *testing.T) {
+	type outcome struct {
+		mode int
+		bad  bool
+	}
+	well := func(n, mode int) []outcome { return slices.Repeat([]outcome{{mode, false}}, n) }
+	for _, tt := range []struct {
+		name string
+		came []outcome
+		want int // of modes up to 7
+	}{
+		{"nothing was lost", well(9, 3), 7},
+		{"a mode failed", []outcome{{5, true}}, 4},
+		{"a faster one, too", []outcome{{5, true}, {6, true}}, 4},
+		{"a slower one did well", append([]outcome{{5, true}}, well(doubts, 4)...), 4},
+		{"for long", append([]outcome{{5, true}}, well(doubts+1, 4)...), 7},
+		{"it failed again meanwhile", slices.Concat([]outcome{{5, true}}, well(doubts, 4), []outcome{{5, true}}, well(doubts, 4)), 4},
+		{"it did well", []outcome{{5, true}, {5, false}}, 7},
+		{"a slower one failed", []outcome{{5, true}, {4, true}}, 7},
+		{"the slowest failed", []outcome{{0, true}}, 0},
+	} {
+		tx := newTransmission(nil)
+		for _, o := range tt.came {
+			tx.doubt(o.mode, o.bad)
+		}
+		if got := tx.sure(7); got != tt.want {
+			t.Errorf("%s: mode %d, want %d", tt.name, got, tt.want)
+		}
+	}
+}
+
 // TestMarginComesBack: after frames were lost in three modes one after the other, as trials and chance do, the best mode
 // is asked for again after bursts that came whole: the margin narrows by a share of a step, which grows by a hundredth with each from
 // leastStep on. Where modes are three tenths apart that share is four fifths and the 4.5 dB take
