@@ -183,7 +183,7 @@ func (l *Light) Received(from, to *LightStationPort) (signal, noise float64) {
 // ambient is the photocurrent of all light that says nothing.
 func (l *Light) ambient(s *LightStationPort, t float64) float64 {
 	r := &l.cfg.Room
-	lux := given(300, r.AmbientLux)
+	lux := given(officeLux, r.AmbientLux)
 	lux *= 1 + given(0.3, r.Ripple)*math.Sin(2*math.Pi*given(100, r.RippleHz)*t)
 	return max(0, lux+l.daylight) * s.o.ambient
 }
@@ -193,6 +193,16 @@ func (l *Light) drawStep() float64 {
 		return math.Inf(1)
 	}
 	return l.now + l.rnd.ExpFloat64()*given(5, l.cfg.Room.StepEveryS)
+}
+
+// stepDaylight lets the ambient light jump if it is time.
+func (l *Light) stepDaylight() {
+	if l.now < l.stepAt {
+		return
+	}
+	lux := given(officeLux, l.cfg.Room.AmbientLux)
+	l.daylight = max(-lux, (2*l.rnd.Float64()-1)*given(0, l.cfg.Room.StepLux))
+	l.stepAt = l.drawStep()
 }
 
 // Now is the simulated time.
@@ -209,11 +219,7 @@ func (l *Light) Step() {
 	if !l.started {
 		l.start()
 	}
-	if l.now >= l.stepAt {
-		lux := given(300, l.cfg.Room.AmbientLux)
-		l.daylight = max(-lux, (2*l.rnd.Float64()-1)*given(0, l.cfg.Room.StepLux))
-		l.stepAt = l.drawStep()
-	}
+	l.stepDaylight()
 	end := l.now + l.usb
 	for _, s := range l.stations {
 		s.shine(l.now, end)

@@ -12,6 +12,7 @@ import (
 
 	"lightsong/firmware/emu"
 	"lightsong/firmware/emu/emutest"
+	"lightsong/sims"
 )
 
 // Rates of boards whose one LED both sends and hears.
@@ -229,6 +230,59 @@ func TestLEDGroups(t *testing.T) {
 			if lost > frames/4 {
 				t.Errorf("seed %d, %s: clocks %.0f ppm apart: %d of %d frames lost", seed, chip.Name, apart, lost, frames)
 			}
+		}
+	}
+}
+
+// Boards in a light field: a and b face each other, c stands beside b and looks away; lamps
+// ripple at 120 Hz, daylight steps, and a hand is between them half of the time.
+func TestLEDField(t *testing.T) {
+	const seed, frames = 9, 24
+	across, lux, step, every, ripple, hz := 0.05, 300., 60., 1., 0.02, 120.
+	away := -30.
+	cfg := sims.LightConfig{
+		Seed:     seed,
+		Room:     sims.LightRoom{DistanceM: &across, AmbientLux: &lux, StepLux: &step, StepEveryS: &every, Ripple: &ripple, RippleHz: &hz},
+		Stations: map[string]sims.LightStation{"a": {PositionM: &[2]float64{0, 0}}, "b": {PositionM: &[2]float64{0.05, 0}}, "c": {PositionM: &[2]float64{0.05, 0.01}, TowardDeg: &away}},
+		Hands:    []sims.LightHand{{StartS: 1.5, ForS: 0.5, EveryS: 1}},
+	}
+	for _, chip := range emutest.Chips {
+		field, err := sims.NewLightBoards(cfg, true, "a", "b", "c")
+		if err != nil {
+			t.Fatal(err)
+		}
+		light := &emu.LED{Noise: 0.01, Ripple: field.Ripple, Hz: field.RippleHz}
+		r := start(t, chip.On(t, emu.Config{Boards: 3, PPM: field.PPM, LED: light, Field: field, Seed: seed}))
+		r.open(115200)
+		for i := range r.Hosts { // dark when idle
+			r.ask(i, emu.Ack, emu.Configure, 0x03, 0, 0, 100, 0)
+		}
+		rnd := rand.New(rand.NewPCG(seed, 1))
+		var sent, came [2]int // in the open, behind the hand
+		for range frames {
+			body := random(rnd, 20) // 0.1 s in pairs
+			behind := 0
+			phase := r.Now() % time.Second
+			for phase < 30*time.Millisecond || phase > 480*time.Millisecond && phase < 530*time.Millisecond || phase%(500*time.Millisecond) > 300*time.Millisecond {
+				r.run(time.Millisecond)
+				phase = r.Now() % time.Second
+			}
+			if r.Now() > 1500*time.Millisecond && phase > 500*time.Millisecond {
+				behind = 1
+			}
+			wrong, _ := r.crosses(0, 1, pairs, body)
+			sent[behind]++
+			if wrong == 0 {
+				came[behind]++
+			}
+		}
+		t.Logf("seed %d, %s: %d of %d frames came, and %d of %d behind the hand", seed, chip.Name, came[0], sent[0], came[1], sent[1])
+		// One in 30 is lost as a rule.
+		if sent[1] < 5 || came[1] != 0 || sent[0]-came[0] > 3 {
+			t.Errorf("seed %d, %s: %d of %d frames came, and %d of %d behind the hand", seed, chip.Name, came[0], sent[0], came[1], sent[1])
+		}
+		if all := r.hears(2); len(all) != 0 {
+			t.Errorf("seed %d, %s: who looks away heard %d frames", seed, chip.Name, len(all))
 		}
 	}
 }

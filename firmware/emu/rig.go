@@ -33,6 +33,7 @@ type Config struct {
 	USB        time.Duration // service interval of the serial lines; 0 stands for 1 ms
 	Seed       uint64
 	LED        *LED   // one LED both sends and hears; nil: photodiode and comparator
+	Field      Field  // what light reaches whom; nil: all of each to all, until Gain and Ambient say otherwise
 	Trace      string // file for all changes of light: board, ns, level 0 to 1
 }
 
@@ -42,7 +43,17 @@ type LED struct {
 	Dark   time.Duration // by the room's light alone; 0 stands for 118 µs
 	Bright time.Duration // with one neighbour's steady light more; 0 stands for 74 µs
 	Noise  float64       // rms of each discharge against its length
-	Ripple float64       // of the room's light at 100 Hz: amplitude against its mean
+	Ripple float64       // of the room's light: amplitude against its mean,
+	Hz     float64       // … and frequency; 0 stands for 100
+}
+
+// Field is a light field of its own. It is asked once for each USB frame, in the order
+// of time.
+type Field interface {
+	// Gain is how strongly a board's light reaches another one.
+	Gain(at time.Duration, from, to int) float64
+	// Ambient is the room's mean light, 1 where LED.Dark holds.
+	Ambient(at time.Duration) float64
 }
 
 // Rig is a running emulator. It belongs to one goroutine.
@@ -59,6 +70,11 @@ type Rig struct {
 	now    time.Duration
 	buf    []byte
 	closed bool
+
+	led     bool
+	field   Field
+	gains   [][]float64 // as the emulator has them
+	ambient float64
 }
 
 // Report is what the emulator saw of one board since its start.
@@ -105,12 +121,16 @@ func Start(c Config) (*Rig, error) {
 			"dark="+strconv.FormatInt(cmp.Or(l.Dark, 118*time.Microsecond).Nanoseconds(), 10),
 			"bright="+strconv.FormatInt(cmp.Or(l.Bright, 74*time.Microsecond).Nanoseconds(), 10),
 			"noise="+strconv.FormatFloat(l.Noise, 'g', -1, 64),
-			"ripple="+strconv.FormatFloat(l.Ripple, 'g', -1, 64))
+			"ripple="+strconv.FormatFloat(l.Ripple, 'g', -1, 64),
+			"hz="+strconv.FormatFloat(cmp.Or(l.Hz, 100), 'g', -1, 64))
 	}
 	if c.Trace != "" {
 		args = append(args, "trace="+c.Trace)
 	}
-	r := &Rig{usb: c.USB}
+	r := &Rig{usb: c.USB, led: c.LED != nil, field: c.Field, ambient: 1}
+	for range c.Boards {
+		r.gains = append(r.gains, slices.Repeat([]float64{1}, c.Boards))
+	}
 	r.cmd = exec.Command(c.Program, args...) //nolint:noctx // its life ends with its standard input
 	r.cmd.Stderr = &r.stderr
 	var err error
@@ -183,6 +203,9 @@ func (r *Rig) Step() error {
 // Exchange is Step for callers that are hosts themselves: octets to each board, at
 // most 65535, against octets from each, which are valid until the next call.
 func (r *Rig) Exchange(out [][]byte) ([][]byte, error) {
+	if err := r.shine(); err != nil {
+		return nil, err
+	}
 	r.buf = append(r.buf[:0], 'S')
 	for i := range r.Hosts {
 		r.buf = binary.LittleEndian.AppendUint16(r.buf, uint16(len(out[i])))
@@ -209,9 +232,40 @@ func (r *Rig) Exchange(out [][]byte) ([][]byte, error) {
 	return r.in, nil
 }
 
+// shine sets what has changed of the field.
+func (r *Rig) shine() error {
+	if r.field == nil {
+		return nil
+	}
+	for from, row := range r.gains {
+		for to, had := range row {
+			if from == to {
+				continue
+			}
+			if gain := r.field.Gain(r.now, from, to); gain != had {
+				if err := r.Gain(from, to, gain); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	ambient := r.field.Ambient(r.now)
+	if !r.led || ambient == r.ambient {
+		return nil
+	}
+	r.ambient = ambient
+	for i := range r.Hosts {
+		if err := r.Ambient(i, ambient); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // Gain sets how strongly a board's light reaches another, 1 at the start; 0 is a
 // hand in the beam.
 func (r *Rig) Gain(from, to int, gain float64) error {
+	r.gains[from][to] = gain
 	b := []byte{'G', byte(from), byte(to)}
 	return r.write(binary.LittleEndian.AppendUint64(b, math.Float64bits(gain)))
 }

@@ -5,7 +5,7 @@
  * What a board is made of is another file's business (rig.h).
  *
  *   emu image=FILE [boards=2] [ppm=0,0,...] [jitter=NS] [distortion=NS] [usb=US] [seed=N] [trace=FILE] [pty=1 [clock=FILE] [boot=FILE]]
- *       [led=1 [dark=NS] [bright=NS] [noise=SHARE] [ripple=SHARE]]
+ *       [led=1 [dark=NS] [bright=NS] [noise=SHARE] [ripple=SHARE] [hz=100]]
  *
  * ppm: each board's clock against true time. jitter: rms of each edge at the
  * receiver where the light has full strength; it grows as the light weakens,
@@ -16,7 +16,7 @@
  * With led=1 the board's LED both sends and hears, cathode at B0, anode at B1: charged in
  * reverse it is discharged by light, in dark ns by the room's alone and in bright ns with
  * one neighbour's steady light more (gain 1). noise: rms of each discharge against its
- * length. ripple: amplitude of the room's light at 100 Hz against its mean.
+ * length. ripple: amplitude of the room's light at hz against its mean.
  *
  * Without pty=1 the host's end is the caller, in simulated time: see serve().
  * With it each board is a terminal, named on standard output, and time runs no
@@ -54,7 +54,7 @@ static struct board boards[MAX_BOARDS];
 static int board_count = 2;
 static double gain[MAX_BOARDS][MAX_BOARDS];
 bool led;
-static double dark_ns = 118e3, bright_ns = 74e3, noise, ripple;
+static double dark_ns = 118e3, bright_ns = 74e3, noise, ripple, ripple_hz = 100;
 static double jitter_ns, distortion_ns, usb_ns = 1e6, now_ns;
 static uint64_t rng = 1;
 static FILE *trace;
@@ -217,8 +217,6 @@ static void show_eye(struct board *b, double ns, double level)
 static bool blinks(const struct board *b) { return !led && mcu_blinks(b); }
 
 /* --------------------------------------------------------- LED as receiver */
-
-static const double ripple_hz = 100;
 
 /* Charge that light takes, per ns. */
 static double discharge_rate(const struct board *b, double ns)
@@ -705,6 +703,8 @@ int main(int argc, char **argv)
 			noise = atof(value);
 		else if (!strcmp(argv[i], "ripple"))
 			ripple = atof(value);
+		else if (!strcmp(argv[i], "hz"))
+			ripple_hz = atof(value);
 		else if (!strcmp(argv[i], "seed"))
 			rng = strtoull(value, NULL, 10) * 0x9E3779B97F4A7C15u | 1;
 		else if (!strcmp(argv[i], "trace")) {
