@@ -22,12 +22,13 @@ const (
 	openToPeers = 3 * time.Second
 	openToAny   = 10 * time.Second
 
-	leastTurn  = 500 * time.Millisecond
-	turnCosts  = 4                      // times what an exchange costs without data
-	firstBurst = 400 * time.Millisecond // after silence, when others may begin at the same moment
-	quietFor   = time.Second
-	lastOfTurn = 0.75 // share of a turn after which it ends with the next answer
-	shareFrom  = 2    // others want: turns are single bursts, if those are not very short
+	leastTurn    = 500 * time.Millisecond
+	turnCosts    = 4                      // times what an exchange costs without data
+	firstBurst   = 400 * time.Millisecond // after silence, when others may begin at the same moment
+	openingBurst = time.Second            // of a turn of which nobody knew: who came to want one then need not wait for all of it
+	quietFor     = time.Second
+	lastOfTurn   = 0.75 // share of a turn after which it ends with the next answer
+	shareFrom    = 2    // others want: turns are single bursts, if those are not very short
 )
 
 // floor is who may speak.

@@ -46,9 +46,9 @@ func TestLostFramesComeAgain(t *testing.T) {
 				}
 				start := m.now
 				var want [][]byte
-				const count = 40
+				const count = 80
 				for i := range count {
-					pkt := ipv4(protoTCP, a.addr, b.addr, uint16(80+i%2), i, 100+13*i)
+					pkt := ipv4(protoTCP, a.addr, b.addr, uint16(80+i%2), i, 100+13*(i%40))
 					want = append(want, pkt)
 					m.send(a, pkt)
 				}

@@ -117,14 +117,21 @@ func (e *Engine) budget(now time.Time, p *peer, mode, control int) time.Duration
 			budget = e.reservable()
 		}
 		cost := e.exchangeCost(p, mode, control)
-		if e.holdsTurn(p) {
-			if turn := e.turn(now, p, cost); turn < e.turnLimit(now) { // others wait for its end
+		one := empty + time.Duration(float64(8*e.cfg.MTU)/e.modes[mode].NetBPS*float64(time.Second))
+		turn := e.turn(now, p, cost)
+		switch {
+		case e.holdsTurn(p):
+			if turn < e.turnLimit(now) { // others wait for its end
 				budget = min(budget, max(leastTurn, turn-now.Sub(e.access.since)))
 			}
-			if e.access.rash {
-				one := empty + time.Duration(float64(8*e.cfg.MTU)/e.modes[mode].NetBPS*float64(time.Second))
+			switch left := openingBurst - now.Sub(e.access.since); {
+			case e.access.rash:
 				budget = min(budget, max(firstBurst, 2*cost, one))
+			case e.access.floor.newcomer && left > 0:
+				budget = min(budget, max(left, 2*cost, one))
 			}
+		case e.access.with == p && e.several(now): // no more of p's turn than of one of our own
+			budget = min(budget, max(turn, one))
 		}
 	}
 	if e.cfg.Queue != FIFO && (e.inInteraction(now, p) || !e.cfg.Caps.FullDuplex && (e.inHurry(now) || e.othersHurry(now))) {

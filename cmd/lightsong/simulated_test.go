@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"math/rand/v2"
 	"net/netip"
 	"slices"
@@ -90,15 +91,21 @@ func (s simulation) run(t *testing.T, f func(ctx context.Context, stations []*li
 	if s.kills != nil {
 		s.kills(func(i int, gone time.Duration) { ends[i](); time.Sleep(gone); start(i) })
 	}
-	group.Go(func() error {
-		if err := air.Run(ctx); ctx.Err() == nil {
+	// The air outlives the stations: one that saw its end before its own would call it a fault.
+	airCtx, end := context.WithCancel(t.Context())
+	defer end()
+	var whole errgroup.Group
+	whole.Go(func() error {
+		if err := air.Run(airCtx); airCtx.Err() == nil {
 			return err
 		}
 		return nil
 	})
 	f(ctx, stations)
 	cancel()
-	if err := group.Wait(); err != nil {
+	err = group.Wait()
+	end()
+	if err := errors.Join(err, whole.Wait()); err != nil {
 		t.Errorf("seed %d: %v", s.air.Seed, err)
 	}
 }
