@@ -853,8 +853,21 @@ func TestSameSeedSameRun(t *testing.T) {
 
 // The emulator as terminals, for real programs: each board answers on its own.
 func TestTerminals(t *testing.T) {
-	dir := emutest.Folder(t)
-	cmd := exec.Command(filepath.Join(dir, "emu"), "image="+filepath.Join(dir, "lightsong-atmega328p.hex"), "pty=1")
+	t.Run("comparator", func(t *testing.T) {
+		c := emutest.InSimavr(t, emu.Config{})
+		terminals(t, c.Program, "image="+c.Image, "pty=1")
+	})
+	for _, chip := range emutest.Chips {
+		t.Run("one LED, "+chip.Name, func(t *testing.T) {
+			c := chip.On(t, emu.Config{LED: &emu.LED{}})
+			terminals(t, c.Program, "image="+c.Image, "led=1", "pty=1")
+		})
+	}
+}
+
+func terminals(t *testing.T, program string, args ...string) {
+	t.Helper()
+	cmd := exec.Command(program, args...)
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)

@@ -6,6 +6,8 @@ import (
 	"math"
 	"math/bits"
 	"math/rand/v2"
+	"os/exec"
+	"path/filepath"
 	"syscall"
 	"testing"
 	"time"
@@ -284,6 +286,60 @@ func TestLEDField(t *testing.T) {
 		if all := r.hears(2); len(all) != 0 {
 			t.Errorf("seed %d, %s: who looks away heard %d frames", seed, chip.Name, len(all))
 		}
+	}
+}
+
+// The board's own code under address and undefined-behaviour sanitizers: noise on the serial
+// line and on the light, frames broken off, tests, dimming, resets. Whatever came before, a board answers.
+func TestLEDSanitized(t *testing.T) {
+	c := emutest.OnHost(t, emu.Config{Boards: 3, PPM: []float64{0, 15000, -15000}, LED: &emu.LED{Noise: 0.01, Ripple: 0.3}, Seed: 21})
+	dir := t.TempDir()
+	if out, err := exec.CommandContext(t.Context(), "make", "-s", "-C", "..", "host", "BUILD="+dir,
+		"HOST_OPT=-O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all").CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	t.Setenv("ASAN_OPTIONS", "detect_leaks=0") // the end of the process is theirs
+	c.Program, c.Image = filepath.Join(dir, filepath.Base(c.Program)), filepath.Join(dir, filepath.Base(c.Image))
+	r := start(t, c)
+	r.open(115200)
+	rnd := rand.New(rand.NewPCG(21, 1))
+	for i := range 240 {
+		board := i % 3
+		h := r.Hosts[board]
+		switch rnd.IntN(8) {
+		case 0:
+			h.SayRaw(random(rnd, 1+rnd.IntN(100)))
+		case 1:
+			h.Say(random(rnd, 1+rnd.IntN(30))...)
+		case 2:
+			h.Send(byte(i), byte(rnd.IntN(2)), byte(rnd.IntN(3)), rnd.IntN(100), random(rnd, 1+rnd.IntN(200)))
+		case 3: // broken off
+			whole := emu.AppendFrame(nil, emu.TXContent(1, byte(rnd.IntN(2)), 0, 10, random(rnd, 100)))
+			h.SayRaw(append(whole[:rnd.IntN(len(whole))], 0x7E))
+		case 4:
+			h.Say(emu.PRBS, byte(rnd.IntN(3)), byte(rnd.IntN(2)), byte(1+rnd.IntN(192)), byte(rnd.IntN(3)), 0)
+		case 5:
+			h.Say(emu.Configure, 0x03, byte(rnd.IntN(3)), byte(rnd.IntN(2)), 200, 0)
+		case 6:
+			if err := errors.Join(r.Ambient(board, 3*rnd.Float64()), r.Gain(board, (board+1)%3, 5*rnd.Float64())); err != nil {
+				t.Fatal(err)
+			}
+		case 7: // the host begins anew, too, with the credit of HELLO
+			r.Hosts[board] = new(emu.Host)
+			r.Hosts[board].SayRaw([]byte{0x7E})
+			r.Hosts[board].Say(emu.Reset)
+			r.run(60 * time.Millisecond)
+			r.Hosts[board].Say(emu.Hello, 1, 0)
+		}
+		r.run(time.Duration(rnd.IntN(40)) * time.Millisecond)
+	}
+	for i := range r.Hosts {
+		r.Hosts[i] = new(emu.Host)
+		r.run(3 * time.Second) // what it was told to send has left, or was late
+		r.Hosts[i].SayRaw([]byte{0x7E})
+		r.Hosts[i].Say(emu.Reset)
+		r.run(60 * time.Millisecond)
+		r.ask(i, emu.Info, emu.Hello, 1, 0)
 	}
 }
 
