@@ -470,6 +470,7 @@ func (e *Engine) ask(now time.Time, p *peer, id uint8, sent time.Duration) {
 		rto += sent / decoding
 	}
 	p.question = question{open: true, id: id, asked: now, answerBy: now.Add(rto + answer)}
+	p.dueBy = time.Time{}
 	// On a full-duplex medium the answer rides on the burst behind the one that the
 	// peer is sending.
 	p.question.latest = p.question.answerBy.Add(2 * max(e.besides(answer), 2*answer))
@@ -507,6 +508,13 @@ func (e *Engine) silence(now time.Time, p *peer) {
 	if e.cfg.Caps.FullDuplex && p.silent < silentBursts {
 		p.holdOff = now // nobody was in the way
 	}
+	e.repeatSome(p)
+	e.sense(now)
+}
+
+// repeatSome repeats what p did not tell the arrival of at once, if that hardly takes longer than to
+// ask for it.
+func (e *Engine) repeatSome(p *peer) {
 	var airtime time.Duration
 	for _, b := range p.outstanding {
 		airtime += b.airtime
@@ -519,7 +527,6 @@ func (e *Engine) silence(now time.Time, p *peer) {
 		}
 	}
 	p.poll = len(p.outstanding) > 0
-	e.sense(now)
 }
 
 // fallSilent lowers the modes both ways because p does not answer: first those
@@ -546,7 +553,7 @@ func (e *Engine) fallSilent(p *peer) {
 
 // ready tells whether there is something to send to p.
 func (p *peer) ready() bool {
-	return p.poll || p.live() && p.hasData()
+	return p.poll || p.live() && (p.owes || p.hasData())
 }
 
 // wants tells whether p would get a burst now: one that has been asked is not
@@ -703,21 +710,28 @@ func (e *Engine) contend(now time.Time, dst *phy.Burst) bool {
 	if e.floodReady() && e.buildFlood(now, dst) {
 		return true
 	}
+	if p := e.owedFirst(now); p != nil {
+		before := *a
+		e.takeTurn(now, p)
+		if e.buildJoint(now, p, dst) {
+			return true
+		}
+		*a = before
+	}
 	for p := range e.inTurn {
 		if !p.wants() || now.Before(p.holdOff) {
 			continue
 		}
 		poll := p.poll || p.silent >= pollOnlyFrom
 		before := *a
-		if goesOn := e.hasFloor() && a.floor.gave; goesOn {
-			a.with, a.initiator = p, true
-		} else {
-			e.beginTurn(now, p)
-		}
+		e.takeTurn(now, p)
 		// Where somebody whom we do not hear may begin at the same moment a question goes first:
 		// its answer tells that one to wait.
 		poll = poll || !e.hasFloor() && e.mayMeetHidden(now)
-		a.rash = !e.hasFloor() && (now.Sub(a.lastBurst) > quietFor || e.others() > 1 && now.Sub(a.rival) < rivalFor)
+		if !poll && e.buildJoint(now, p, dst) {
+			return true
+		}
+		poll = poll || p.owes && !p.hasData() // it does not understand sections: so it learns what it is owed
 		if e.buildUnicast(now, p, false, sayUnless(poll), poll, dst) {
 			e.served = p.address
 			if a.yielded.After(a.rival) {
@@ -728,6 +742,17 @@ func (e *Engine) contend(now time.Time, dst *phy.Burst) bool {
 		*a = before
 	}
 	return false
+}
+
+// takeTurn begins our turn with p, or goes on with it.
+func (e *Engine) takeTurn(now time.Time, p *peer) {
+	a := &e.access
+	if goesOn := e.hasFloor() && a.floor.gave; goesOn {
+		a.with, a.initiator = p, true
+	} else {
+		e.beginTurn(now, p)
+	}
+	a.rash = !e.hasFloor() && (now.Sub(a.lastBurst) > quietFor || e.others() > 1 && now.Sub(a.rival) < rivalFor)
 }
 
 // anyReady tells whether a peer would get a burst now.

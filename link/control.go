@@ -3,6 +3,7 @@ package link
 import (
 	"encoding/binary"
 	"net/netip"
+	"slices"
 	"time"
 	"unicode/utf8"
 
@@ -13,11 +14,16 @@ import (
 const (
 	wireVersion = 1
 
-	headOctets   = 13 // of every control block but short ones
-	shortOctets  = 6  // of those: what all of them have
-	nextOctets   = 2  // the next speaker, if there is one
-	reportOctets = 7  // of the report behind it, without its entries
-	formOctets   = 3  // of the wishes for forms in it, where bursts have forms
+	headOctets   = 13 // of every control block but short ones and those to several stations
+	shortOctets  = 6  // of short ones: what all of them have
+	jointOctets  = 8  // of those to several
+	briefOctets  = 3  // of what a short block and a section have in common
+	ackOctets    = 4
+	maxSections  = 7
+	maxAcks      = 8
+	nextOctets   = 2 // the next speaker, if there is one
+	reportOctets = 7 // of the report behind it, without its entries
+	formOctets   = 3 // of the wishes for forms in it, where bursts have forms
 
 	maxData     = 128 // data frames in a burst, so that the bitmap of one fits
 	historySize = 4   // bursts that a report tells of
@@ -56,6 +62,10 @@ const (
 	shortOne  // one data frame
 	shortAll  // the only entry: all data frames of the newest burst arrived
 	shortList // data frames, entries' number and entries follow: it is neither of these
+
+	// In a section, to which nobody answers at once, the first two are others.
+	sectionFresh = shortWanted // as flagFresh
+	sectionDeaf  = shortAnswer // without flagHeard
 )
 
 // Flags of a control block.
@@ -95,6 +105,11 @@ type control struct {
 	more  bool   // src has more to send, to whomever
 	next  uint16 // address of the station that speaks next, anyone, or 0: none is named
 
+	// To several stations: what it has for each. Only kind, src, epoch, more, next and data are the
+	// burst's own, data being the sum of the sections'.
+	sections []control
+	acks     []ack
+
 	// With flagReport: what src has heard of dst.
 	peerEpoch uint16 // of dst, as src knows it
 	newest    uint8  // the last burst of dst heard, with flagHeard
@@ -104,6 +119,13 @@ type control struct {
 	heard     []heardBurst
 	formed    bool             // forms is valid
 	forms     [phy.Forms]uint8 // as want, for bursts that are not plain
+}
+
+// ack tells a station that all data frames of its newest burst arrived, and all there is to tell.
+type ack struct {
+	dst    uint16
+	epoch  uint8 // the last octet of dst's
+	newest uint8
 }
 
 // heardBurst tells which data frames of a burst arrived, repaired ones included.
@@ -157,6 +179,9 @@ func (c *control) appendTo(dst []byte, limit int) []byte {
 	}
 	dst = append(dst, first)
 	dst = binary.BigEndian.AppendUint16(dst, c.src)
+	if c.joint() {
+		return c.appendJoint(dst)
+	}
 	dst = binary.BigEndian.AppendUint16(dst, c.dst)
 	dst = binary.BigEndian.AppendUint16(dst, c.epoch)
 	dst = append(dst, c.id, c.flags, c.data, c.nav)
@@ -175,6 +200,32 @@ func (c *control) appendTo(dst []byte, limit int) []byte {
 		dst = append(dst, c.forms[1:]...)
 	}
 	return c.appendHeard(dst, count, limit-len(dst)+start)
+}
+
+// joint tells that it is of a burst to several stations.
+func (c *control) joint() bool { return len(c.sections)+len(c.acks) > 0 }
+
+// appendJoint appends what follows the source in a block to several stations.
+func (c *control) appendJoint(dst []byte) []byte {
+	dst = binary.BigEndian.AppendUint16(dst, broadcast)
+	dst = binary.BigEndian.AppendUint16(dst, c.epoch)
+	dst = append(dst, byte(len(c.acks)<<4|len(c.sections)))
+	if c.next != 0 {
+		dst = binary.BigEndian.AppendUint16(dst, c.next)
+	}
+	for _, a := range c.acks {
+		dst = append(binary.BigEndian.AppendUint16(dst, a.dst), a.epoch, a.newest)
+	}
+	for i := range c.sections {
+		dst = c.sections[i].appendSection(dst)
+	}
+	return dst
+}
+
+// appendSection appends a section.
+func (c *control) appendSection(dst []byte) []byte {
+	dst = append(binary.BigEndian.AppendUint16(dst, c.dst), byte(c.peerEpoch))
+	return c.appendBrief(dst, 1<<16) // none is made that does not fit
 }
 
 // appendHeard appends entries, so many octets at most, and counts them at an index of dst.
@@ -200,12 +251,23 @@ func (c *control) appendShort(dst []byte, limit int) []byte {
 	if c.nav > 0 {
 		first |= navBit
 	}
-	flags := byte(0)
+	dst = binary.BigEndian.AppendUint16(append(dst, first), c.tag)
+	if c.nav > 0 {
+		dst = append(dst, c.nav)
+	}
+	return c.appendBrief(dst, limit-len(dst)+start)
+}
+
+// appendBrief appends what a short block and a section have in common, of so many octets at
+// most.
+func (c *control) appendBrief(dst []byte, limit int) []byte {
+	start, flags := len(dst), byte(0)
 	for _, f := range [...]struct {
 		set  bool
 		flag byte
 	}{
 		{c.flags&flagWanted != 0, shortWanted}, {c.flags&flagAnswer != 0, shortAnswer}, {c.flags&flagHurry != 0, shortHurry},
+		{!c.short && c.flags&flagFresh != 0, sectionFresh}, {!c.short && c.flags&flagHeard == 0, sectionDeaf},
 		{c.based, shortBase}, {c.wish, shortWish},
 		{c.listed(), shortList}, {!c.listed() && c.data == 1, shortOne}, {!c.listed() && len(c.heard) == 1, shortAll},
 	} {
@@ -213,11 +275,7 @@ func (c *control) appendShort(dst []byte, limit int) []byte {
 			flags |= f.flag
 		}
 	}
-	dst = binary.BigEndian.AppendUint16(append(dst, first), c.tag)
 	dst = append(dst, c.id, flags, c.newest)
-	if c.nav > 0 {
-		dst = append(dst, c.nav)
-	}
 	if c.based {
 		dst = binary.BigEndian.AppendUint16(dst, c.base)
 	}
@@ -236,45 +294,44 @@ func (c *control) parseShort(p []byte) bool {
 	if len(p) < shortOctets {
 		return false
 	}
-	nav, flags := p[0]&navBit != 0, p[4]
-	*c = control{
-		kind: unicast, short: true, more: p[0]&moreBit != 0, tag: binary.BigEndian.Uint16(p[1:]), id: p[3], newest: p[5],
-		flags: flagReport | flagHeard, based: flags&shortBase != 0, wish: flags&shortWish != 0, heard: c.heard[:0],
+	*c = control{kind: unicast, short: true, more: p[0]&moreBit != 0, tag: binary.BigEndian.Uint16(p[1:]), heard: c.heard[:0], sections: c.sections[:0], acks: c.acks[:0]}
+	nav := p[0]&navBit != 0
+	p = p[shortOctets-briefOctets:]
+	if nav {
+		if c.nav, p = p[0], p[1:]; c.nav == 0 {
+			return false
+		}
 	}
+	rest, ok := c.parseBrief(p)
+	return ok && len(rest) == 0
+}
+
+// parseBrief reads what a short block and a section have in common, and returns what is
+// behind it.
+func (c *control) parseBrief(p []byte) (rest []byte, ok bool) {
+	if len(p) < briefOctets {
+		return nil, false
+	}
+	flags := p[1]
+	c.id, c.newest = p[0], p[2]
+	c.flags, c.based, c.wish = flagReport|flagHeard, flags&shortBase != 0, flags&shortWish != 0
 	for _, f := range [...]struct{ short, flag uint8 }{{shortWanted, flagWanted}, {shortAnswer, flagAnswer}, {shortHurry, flagHurry}} {
 		if flags&f.short != 0 {
 			c.flags |= f.flag
 		}
 	}
-	p = p[shortOctets:]
-	take := func(n int) (q []byte) {
-		if len(p) < n {
-			p = nil
-			return nil
-		}
-		q, p = p[:n], p[n:]
-		return q
-	}
-	if nav {
-		q := take(1)
-		if q == nil || q[0] == 0 {
-			return false
-		}
-		c.nav = q[0]
-	}
+	p = p[briefOctets:]
 	if c.based {
-		q := take(2)
-		if q == nil {
-			return false
+		if len(p) < 2 {
+			return nil, false
 		}
-		c.base = binary.BigEndian.Uint16(q)
+		c.base, p = binary.BigEndian.Uint16(p), p[2:]
 	}
 	if c.wish {
-		q := take(3)
-		if q == nil {
-			return false
+		if len(p) < 3 {
+			return nil, false
 		}
-		c.want, c.snr, c.loss = q[0], int8(q[1]), q[2]
+		c.want, c.snr, c.loss, p = p[0], int8(p[1]), p[2], p[3:]
 	}
 	if flags&shortList == 0 {
 		if flags&shortOne != 0 {
@@ -283,20 +340,106 @@ func (c *control) parseShort(p []byte) bool {
 		if flags&shortAll != 0 {
 			c.heard = append(c.heard, heardBurst{id: c.newest})
 		}
-		return len(p) == 0
+		return p, true
 	}
-	q := take(2)
-	if q == nil || q[0] > maxData || flags&(shortOne|shortAll) != 0 {
+	if len(p) < 2 || p[0] > maxData || flags&(shortOne|shortAll) != 0 {
+		return nil, false
+	}
+	c.data = p[0]
+	p, ok = c.parseHeard(p[2:], int(p[1]))
+	return p, ok && c.listed()
+}
+
+// parseJoint reads what follows the destination of a block to several stations.
+func (c *control) parseJoint(p []byte, named bool) bool {
+	c.epoch = binary.BigEndian.Uint16(p)
+	acks, n := int(p[2]>>4), int(p[2]&0x0f)
+	if p = p[3:]; named {
+		if len(p) < nextOctets || binary.BigEndian.Uint16(p) == 0 {
+			return false
+		}
+		c.next, p = binary.BigEndian.Uint16(p), p[nextOctets:]
+	}
+	if acks+n == 0 || acks > maxAcks || n > maxSections || len(p) < acks*ackOctets || c.src == 0 || c.src == broadcast {
 		return false
 	}
-	c.data = q[0]
-	return c.parseHeard(p, int(q[1])) && c.listed()
+	for range acks {
+		a := ack{dst: binary.BigEndian.Uint16(p), epoch: p[2], newest: p[3]}
+		if a.dst == 0 || a.dst == broadcast || a.dst == c.src {
+			return false
+		}
+		c.acks, p = append(c.acks, a), p[ackOctets:]
+	}
+	for i := range n {
+		if i == cap(c.sections) {
+			c.sections = slices.Grow(c.sections, maxSections)
+		}
+		c.sections = c.sections[:i+1]
+		s := &c.sections[i]
+		if len(p) < 3 {
+			return false
+		}
+		*s = control{dst: binary.BigEndian.Uint16(p), peerEpoch: uint16(p[2]), heard: s.heard[:0]}
+		var ok bool
+		if p, ok = s.parseBrief(p[3:]); !ok || s.dst == 0 || s.dst == broadcast || s.dst == c.src || int(c.data)+int(s.data) > maxData {
+			return false
+		}
+		if s.flags&flagWanted != 0 {
+			s.flags |= flagFresh
+		}
+		if s.flags&flagAnswer != 0 {
+			s.flags &^= flagHeard
+		}
+		if s.flags &^= flagWanted | flagAnswer; s.flags&flagFresh != 0 && !s.based || s.flags&flagHeard == 0 && len(s.heard) > 0 {
+			return false
+		}
+		c.data += s.data
+	}
+	return len(p) == 0
+}
+
+// forUs makes the block of a burst to several stations one to the station with an address and an
+// epoch, or to another, if it has nothing for that one. It returns which of the burst's data frames
+// are its own, and whether there is no more than an acknowledgement.
+func (c *control) forUs(address, epoch uint16) (from, to int, acked bool) {
+	var mine *control
+	end := 0
+	for i := range c.sections {
+		s := &c.sections[i]
+		if end += int(s.data); s.dst == address {
+			mine, from, to = s, end-int(s.data), end
+		}
+		c.dst = s.dst
+	}
+	for _, a := range c.acks {
+		if c.dst = a.dst; a.dst == address && mine == nil {
+			c.peerEpoch, c.newest, c.flags, acked = uint16(a.epoch), a.newest, flagReport|flagHeard, true
+			c.heard = append(c.heard[:0], heardBurst{id: a.newest})
+		}
+	}
+	if mine != nil {
+		c.peerEpoch, c.id, c.flags, c.newest = mine.peerEpoch, mine.id, mine.flags, mine.newest
+		c.based, c.base, c.wish, c.want, c.snr, c.loss = mine.based, mine.base, mine.wish, mine.want, mine.snr, mine.loss
+		c.heard = append(c.heard[:0], mine.heard...)
+	}
+	if mine != nil || acked {
+		if c.dst = address; byte(c.peerEpoch) == byte(epoch) {
+			c.peerEpoch = epoch
+		} else {
+			c.peerEpoch = ^epoch
+		}
+	}
+	return from, to, acked
 }
 
 // parse reads a block. It returns false for what no station sends.
 func (c *control) parse(p []byte) bool {
 	if len(p) > 0 && p[0]&^(moreBit|navBit) == wireVersion<<4|shortly {
 		return c.parseShort(p)
+	}
+	if len(p) >= jointOctets && p[0]&^(moreBit|nextBit) == wireVersion<<4|byte(unicast) && binary.BigEndian.Uint16(p[3:]) == broadcast {
+		*c = control{kind: unicast, src: binary.BigEndian.Uint16(p[1:]), dst: broadcast, more: p[0]&moreBit != 0, heard: c.heard[:0], sections: c.sections[:0], acks: c.acks[:0]}
+		return c.parseJoint(p[5:], p[0]&nextBit != 0)
 	}
 	if len(p) < headOctets || p[0]>>4 != wireVersion {
 		return false
@@ -314,6 +457,9 @@ func (c *control) parse(p []byte) bool {
 		more:  p[0]&moreBit != 0,
 		heard: c.heard[:0],
 		based: true,
+
+		sections: c.sections[:0],
+		acks:     c.acks[:0],
 	}
 	if c.kind > beaconed || c.data > maxData || c.src == 0 || c.src == broadcast || c.dst == 0 ||
 		(c.dst == broadcast) != (c.kind != unicast) || c.more && c.kind != unicast {
@@ -349,27 +495,28 @@ func (c *control) parse(p []byte) bool {
 		p = p[formOctets:]
 	}
 	c.wish = true
-	return c.parseHeard(p, count)
+	rest, ok := c.parseHeard(p, count)
+	return ok && len(rest) == 0
 }
 
-// parseHeard reads the entries that end a block.
-func (c *control) parseHeard(p []byte, count int) bool {
+// parseHeard reads entries, and returns what is behind them.
+func (c *control) parseHeard(p []byte, count int) (rest []byte, ok bool) {
 	if count > historySize || count > 0 && c.flags&flagHeard == 0 {
-		return false
+		return nil, false
 	}
 	for range count {
 		if len(p) < 2 {
-			return false
+			return nil, false
 		}
 		h := heardBurst{id: p[0], n: p[1]}
 		if int(h.n) > len(h.ok) || len(p) < 2+int(h.n) {
-			return false
+			return nil, false
 		}
 		copy(h.ok[:], p[2:2+h.n])
 		c.heard = append(c.heard, h)
 		p = p[2+h.n:]
 	}
-	return len(p) == 0
+	return p, true
 }
 
 func toNAV(d time.Duration) uint8 { return uint8(min(255, max(0, (d+navUnit-1)/navUnit))) }

@@ -75,7 +75,11 @@ type Engine struct {
 	// The burst that is being sent, and what it is made of.
 	current  current
 	control  control
-	incoming control // of the burst that is being read
+	joined   []*peer   // who get something with a burst to several stations,
+	sections []control // of its control block,
+	acks     []ack     // likewise,
+	parts    []part    // and what
+	incoming control   // of the burst that is being read
 	block    []byte
 	store    []byte
 	tail     tail
@@ -338,7 +342,7 @@ func (e *Engine) expire(now time.Time, p *peer) {
 		return now.Sub(later(pkt.born, p.downAt)) >= holdFor
 	}
 	for _, pkt := range p.alive {
-		if !pkt.done && !pkt.void && stale(pkt) {
+		if !pkt.done && !pkt.void && p.dueBy.IsZero() && stale(pkt) { // of what it has, it will report
 			e.stats.Packets.Dropped.GivenUp++
 			e.giveUp(p, pkt)
 		}

@@ -15,7 +15,7 @@ const (
 	anyone    = broadcast        // named: the floor is open
 	openSlots = 4                // that newcomers draw from before the others' ranks, of few stations,
 	mostSlots = 32               // and of many
-	wantFor   = 30 * time.Second // a round of turns of twenty stations whose bursts last a second; who wants no longer lets the floor lapse
+	wantFor   = 30 * time.Second // a round of turns of thirty stations whose bursts last a second; who wants no longer lets the floor lapse
 
 	// Between two open floors, where stations are known that have not said that they
 	// want to speak, and where only strangers could.
@@ -33,10 +33,11 @@ const (
 
 // floor is who may speak.
 type floor struct {
-	next     uint16 // address named last; anyone; 0: nobody was named
-	from     uint16 // whose turn it was when anyone was named
-	gave     bool   // we named it
-	toldMore bool   // others have heard that we have more to send
+	next     uint16    // address named last; anyone; 0: nobody was named
+	from     uint16    // whose turn it was when anyone was named
+	gave     bool      // we named it
+	toldMore bool      // others have heard that we have more to send,
+	toldAt   time.Time // when we last said so
 	opened   time.Time
 	newcomer bool          // our turn is one of which others did not know that we want it
 	held     time.Duration // how long our last turn was; 0: it was long ago
@@ -82,7 +83,7 @@ func (e *Engine) passFloor(now time.Time, p *peer, mode int, airtime time.Durati
 func (e *Engine) beginTurn(now time.Time, p *peer) {
 	a := &e.access
 	f := &a.floor
-	if f.newcomer = !f.toldMore; f.newcomer && now.Sub(f.heldTo) >= quietFor {
+	if f.newcomer = !e.wanted(now); f.newcomer && now.Sub(f.heldTo) >= quietFor {
 		f.held = 0
 	}
 	a.with, a.since, a.initiator = p, now, true
@@ -111,8 +112,13 @@ func (e *Engine) hasMore(now time.Time, p *peer) bool {
 }
 
 // wantsFloor tells whether a station has said lately that it has more to send.
-func (p *peer) wantsFloor(now time.Time) bool {
-	return p.live() && p.more && now.Sub(p.heard) < wantFor
+func (e *Engine) wantsFloor(now time.Time, p *peer) bool {
+	return p.live() && p.more && now.Sub(p.heard) < e.aRound()
+}
+
+// aRound is how long a station may wait for its turn: in a round there is one of each.
+func (e *Engine) aRound() time.Duration {
+	return max(wantFor, time.Duration(min(e.others(), maxRoom))*time.Second)
 }
 
 // turn is how long the medium may be held for an exchange with a station: the more
@@ -133,7 +139,7 @@ func (e *Engine) turn(now time.Time, with *peer, cost time.Duration) time.Durati
 // exchange what both have.
 func (e *Engine) rivals(now time.Time, with *peer) (n int) {
 	for _, p := range e.peers {
-		if p.wantsFloor(now) && (p != with || !p.talks) {
+		if e.wantsFloor(now, p) && (p != with || !p.talks) {
 			n++
 		}
 	}
@@ -169,7 +175,7 @@ func (e *Engine) nextSpeaker(now time.Time, p *peer) uint16 {
 	}
 	patience := openToAny
 	for _, q := range e.peers {
-		if q != p && q.live() && !q.wantsFloor(now) {
+		if q != p && q.live() && !e.wantsFloor(now, q) {
 			patience = openToPeers
 		}
 	}
@@ -187,7 +193,7 @@ func (e *Engine) nextSpeaker(now time.Time, p *peer) uint16 {
 func (e *Engine) after(now time.Time, address uint16, but *peer) (next uint16) {
 	nearest := uint16(0)
 	for _, q := range e.peers {
-		if d := q.address - address; q != but && q.wantsFloor(now) && (next == 0 || d < nearest) {
+		if d := q.address - address; q != but && e.wantsFloor(now, q) && (next == 0 || d < nearest) {
 			next, nearest = q.address, d
 		}
 	}
@@ -196,7 +202,7 @@ func (e *Engine) after(now time.Time, address uint16, but *peer) (next uint16) {
 
 func (e *Engine) othersWant(now time.Time) bool {
 	for _, p := range e.peers {
-		if p.wantsFloor(now) {
+		if e.wantsFloor(now, p) {
 			return true
 		}
 	}
@@ -218,7 +224,7 @@ func (e *Engine) floorNamed(now time.Time, c *control, ours bool) {
 		f.opened = now
 	}
 	if ours {
-		f.toldMore = c.more
+		f.toldMore, f.toldAt = c.more, now
 	}
 	switch q := e.peerAt(c.next); {
 	case c.next == e.address && !ours:
@@ -254,6 +260,13 @@ func (e *Engine) mayMeetHidden(now time.Time) bool { return now.Sub(e.access.hid
 // several tells whether more than one other station may want the medium.
 func (e *Engine) several(now time.Time) bool { return e.others() > 1 || e.mayMeetHidden(now) }
 
+// wanted tells whether others know that we want the floor: who has not spoken for a round has been
+// forgotten, and is a newcomer again.
+func (e *Engine) wanted(now time.Time) bool {
+	f := &e.access.floor
+	return f.toldMore && now.Sub(f.toldAt) < e.aRound()
+}
+
 // hasFloor tells whether we are named.
 func (e *Engine) hasFloor() bool { return e.access.floor.next == e.address }
 
@@ -261,7 +274,7 @@ func (e *Engine) hasFloor() bool { return e.access.floor.next == e.address }
 // we want it, were not named since.
 func (e *Engine) awaitsFloor(now time.Time) bool {
 	f := &e.access.floor
-	return f.toldMore && !e.hasFloor() && e.several(now) && now.Sub(f.opened) < openToPeers
+	return e.wanted(now) && !e.hasFloor() && e.several(now) && now.Sub(f.opened) < openToPeers
 }
 
 // rank is how many slots we wait for when the floor was given to another who
@@ -276,7 +289,7 @@ func (e *Engine) rank(now time.Time) int {
 	mine := e.address - from // addresses behind from, in a circle: its own is the last
 	before, all := 0, 0
 	for _, p := range e.peers {
-		if p.address == f.next || !p.wantsFloor(now) {
+		if p.address == f.next || !e.wantsFloor(now, p) {
 			continue
 		}
 		all++
@@ -285,14 +298,14 @@ func (e *Engine) rank(now time.Time) int {
 		}
 	}
 	switch {
-	case f.next == anyone && f.toldMore && e.mayMeetHidden(now):
+	case f.next == anyone && e.wanted(now) && e.mayMeetHidden(now):
 		// They have the same rank, perhaps. In two slots a question is over and its answer begins.
 		return e.newcomerSlots() + before + 2*e.random.IntN(openSlots)
-	case f.next == anyone && f.toldMore:
+	case f.next == anyone && e.wanted(now):
 		return e.newcomerSlots() + before
 	case f.next == anyone:
 		return e.drawSlot(e.newcomerSlots())
-	case f.toldMore:
+	case e.wanted(now):
 		return before
 	}
 	return all + e.random.IntN(e.newcomerSlots()) // not all know the same of the others: no slot is theirs alone

@@ -182,7 +182,7 @@ func TestFloorUnused(t *testing.T) {
 	p := e.peers[0]
 	c := control{kind: unicast, src: p.address, dst: 77, epoch: p.epoch, id: 1, more: true, next: e.address}
 	e.HandleEvent(m.now, &phy.Event{Kind: phy.Received, Burst: phy.Burst{Control: c.appendTo(nil, 63)}})
-	if !e.hasFloor() || !p.wantsFloor(m.now) {
+	if !e.hasFloor() || !e.wantsFloor(m.now, p) {
 		t.Fatal("the floor was given, and more is there")
 	}
 	if at := e.mayContend(); at.After(m.now) {

@@ -67,6 +67,7 @@ func (e *Engine) watch(now time.Time, p *peer) {
 		}
 		return
 	}
+	e.watchDue(now, p)
 	switch {
 	case p.gone(now):
 		e.goDown(now, p)
@@ -137,7 +138,7 @@ func (e *Engine) goDown(now time.Time, p *peer) {
 		e.access.asked = nil
 		e.endExchange(now)
 	}
-	p.question, p.poll, p.unheard, p.holdOff = question{}, false, 0, time.Time{}
+	p.question, p.poll, p.unheard, p.holdOff, p.dueBy = question{}, false, 0, time.Time{}, time.Time{}
 	p.unproven = 0
 	if !p.suspect && p.rx.ceiling.index < p.keptIn.index {
 		p.rx.ceiling = p.keptIn // its first burst asks for what did well

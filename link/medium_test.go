@@ -332,7 +332,7 @@ func (m *medium) end(a *onAir) {
 			continue
 		}
 		n.hears--
-		if c := blockOf(&a.burst); c.short || c.dst == n.engine.address { // a short block has the only other one for its destination
+		if c := blockOf(&a.burst); c.short || c.dst == n.engine.address || c.tells(n.engine.address) { // a short block has the only other one for its destination
 			m.addressed++
 			if a.spoiled[n] {
 				m.collided++
@@ -354,6 +354,12 @@ func (m *medium) end(a *onAir) {
 		}
 		m.carrier(n)
 	}
+}
+
+// tells tells whether a burst to several stations has something for one of them.
+func (c *control) tells(address uint16) bool {
+	return slices.ContainsFunc(c.sections, func(s control) bool { return s.dst == address }) ||
+		slices.ContainsFunc(c.acks, func(a ack) bool { return a.dst == address })
 }
 
 // blockOf is a burst's control block, as it is before its destination knows the rest.

@@ -67,6 +67,9 @@ type peer struct {
 	outstanding []*sentBurst
 	failed      []*sentBurst // frames were lost of them since something was last sent
 	bare        bareBurst
+	dueBy       time.Time // when it should have reported on a burst to several stations
+	lapses      int       // so many times in a row it did not
+	owes        bool      // we owe it such a report
 	told        told
 	arrivals    arrivals
 	poll        bool // ask what arrived before anything is repeated
@@ -177,6 +180,7 @@ func (p *peer) restartSequence(e *Engine) {
 	p.arrivals, p.told = arrivals{}, told{}
 	p.headers.Reset()
 	p.outstanding, p.failed, p.poll, p.question = nil, nil, false, question{}
+	p.dueBy, p.lapses, p.owes = time.Time{}, 0, false
 	if e.access.asked == p {
 		e.access.asked = nil
 	}

@@ -13,26 +13,29 @@ import (
 	"lightsong/phy"
 )
 
-// wirePair is two engines of which one sends bulk to the other, without a medium
+// wires are engines of which the first sends bulk to the others, without a medium
 // between: frames are handed over as they are, into memory that is used again.
-type wirePair struct {
-	tb     testing.TB
-	now    time.Time
-	a, b   *Engine
-	air    func(*phy.Burst) time.Duration
-	burst  phy.Burst
-	event  phy.Event
-	frames [][]byte
-	pkt    []byte
-	packet [MaxMTU]byte
-	number int
-	got    int
-	bursts int
+type wires struct {
+	tb      testing.TB
+	now     time.Time
+	engines []*Engine
+	air     func(*phy.Burst) time.Duration
+	burst   phy.Burst
+	event   phy.Event
+	block   control
+	frames  [][]byte
+	pkts    [][]byte // to each of the others
+	packet  [MaxMTU]byte
+	number  int
+	got     int
+	bursts  int
+	joint   int // of them to several stations
+	least   int // octets that wait at the first, at least
 }
 
-func newWirePair(tb testing.TB, duplex bool) *wirePair {
-	w := &wirePair{tb: tb, now: time.Unix(1000, 0), air: modelAirtime(testModes)}
-	for i, name := range []string{"alpha", "beta"} {
+func newWires(tb testing.TB, stations int, duplex bool) *wires {
+	w := &wires{tb: tb, least: 8000, now: time.Unix(1000, 0), air: modelAirtime(testModes)}
+	for i, name := range []string{"alpha", "beta", "gamma", "delta", "epsilon"}[:stations] {
 		e, err := New(Config{
 			Name: name, Address: uint16(i + 1), Epoch: 1, Seed: uint64(i), Prefixes: []netip.Prefix{netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, 0, byte(i + 1)}), 24)},
 			Caps:    phy.Caps{Modes: testModes, FullDuplex: duplex, Turnaround: 20 * time.Millisecond, MaxFrames: 255, MaxControl: 63},
@@ -41,22 +44,20 @@ func newWirePair(tb testing.TB, duplex bool) *wirePair {
 		if err != nil {
 			tb.Fatal(err)
 		}
-		if i == 0 {
-			w.a = e
-		} else {
-			w.b = e
+		if w.engines = append(w.engines, e); i > 0 {
+			size := 1228 / (stations - 1)
+			w.pkts = append(w.pkts, tcpPacket(netip.AddrFrom4([4]byte{10, 0, 0, 1}), netip.AddrFrom4([4]byte{10, 0, 0, byte(i + 1)}), 7<<16|8, 1, 1, tcpACK, false, 1, 1, nil, size))
 		}
 	}
 	for range 255 {
 		w.frames = append(w.frames, make([]byte, 0, 256))
 	}
 	w.event.Burst.Control = make([]byte, 0, 63)
-	w.pkt = tcpPacket(netip.AddrFrom4([4]byte{10, 0, 0, 1}), netip.AddrFrom4([4]byte{10, 0, 0, 2}), 7<<16|8, 1, 1, tcpACK, false, 1, 1, nil, 1228)
 	return w
 }
 
-// carry lets from send if it may, and hands its burst to the other.
-func (w *wirePair) carry(from, to *Engine) {
+// carry lets from send if it may, and hands its burst to the others.
+func (w *wires) carry(from *Engine) {
 	if !from.NextBurst(w.now, &w.burst) {
 		return
 	}
@@ -72,56 +73,75 @@ func (w *wirePair) carry(from, to *Engine) {
 	}
 	from.BurstSent(w.now, nil)
 	w.now = w.now.Add(20 * time.Millisecond)
-	to.HandleEvent(w.now, ev)
-	w.bursts++
-	for {
-		if _, ok := to.NextPacket(w.packet[:]); !ok {
-			return
+	if w.bursts++; w.block.parse(w.burst.Control) && w.block.joint() {
+		w.joint++
+	}
+	for _, to := range w.engines {
+		if to == from {
+			continue
 		}
-		w.got++
+		to.HandleEvent(w.now, ev)
+		for {
+			if _, ok := to.NextPacket(w.packet[:]); !ok {
+				break
+			}
+			w.got++
+		}
 	}
 }
 
 // step is a second.
-func (w *wirePair) step() {
+func (w *wires) step() {
 	for end := w.now.Add(time.Second); w.now.Before(end); w.now = w.now.Add(10 * time.Millisecond) {
-		for w.a.queued.Octets < 8000 {
-			// A TCP segment; its number and checksum are right.
+		for w.engines[0].queued.Octets < w.least {
+			// TCP segments; their numbers and checksums are right.
 			w.number++
-			seq := uint32(w.number) * 1228
-			w.pkt[24], w.pkt[25], w.pkt[26], w.pkt[27] = byte(seq>>24), byte(seq>>16), byte(seq>>8), byte(seq)
-			w.pkt[36], w.pkt[37] = 0, 0
-			sum := ^internetSum(protoTCP+uint32(len(w.pkt)-20), w.pkt[12:])
-			w.pkt[36], w.pkt[37] = byte(sum>>8), byte(sum)
-			if err := w.a.EnqueuePacket(w.now, w.pkt); err != nil {
-				w.tb.Fatal(err)
+			for _, pkt := range w.pkts {
+				seq := uint32(w.number * (len(pkt) - 52))
+				pkt[24], pkt[25], pkt[26], pkt[27] = byte(seq>>24), byte(seq>>16), byte(seq>>8), byte(seq)
+				pkt[36], pkt[37] = 0, 0
+				sum := ^internetSum(protoTCP+uint32(len(pkt)-20), pkt[12:])
+				pkt[36], pkt[37] = byte(sum>>8), byte(sum)
+				if err := w.engines[0].EnqueuePacket(w.now, pkt); err != nil {
+					w.tb.Fatal(err)
+				}
 			}
 		}
-		w.carry(w.a, w.b)
-		w.carry(w.b, w.a)
+		for _, e := range w.engines {
+			w.carry(e)
+		}
 	}
 }
 
 // TestSteadyAllocs: a link in steady flow allocates nothing, beacons apart.
 func TestSteadyAllocs(t *testing.T) {
-	for _, c := range []struct{ duplex, compress bool }{{false, false}, {true, false}, {true, true}} {
-		duplex, w := c.duplex, newWirePair(t, c.duplex)
-		if w.a.cfg.Compress = c.compress; c.compress {
+	for _, c := range []struct {
+		stations         int
+		duplex, compress bool
+	}{{2, false, false}, {2, true, false}, {2, true, true}, {4, false, false}} {
+		duplex, w := c.duplex, newWires(t, c.stations, c.duplex)
+		if c.stations > 2 {
+			w.least = 500 // or each burst would be full of what waits for one
+		}
+		if w.engines[0].cfg.Compress = c.compress; c.compress {
 			letters := rand.New(rand.NewPCG(testSeed, 1))
-			for i := 40; i < len(w.pkt); i++ {
-				w.pkt[i] = "etaoin shrdlu"[letters.IntN(13)]
+			for i := 40; i < len(w.pkts[0]); i++ {
+				w.pkts[0][i] = "etaoin shrdlu"[letters.IntN(13)]
 			}
 		}
 		for range 200 {
 			w.step()
 		}
-		bursts, got := w.bursts, w.got
+		bursts, joint, got := w.bursts, w.joint, w.got
 		allocs := testing.AllocsPerRun(100, w.step)
-		bursts, got = w.bursts-bursts, w.got-got
-		if s := w.a.deflate.Stats(); (s.Compressed > 0) != c.compress {
+		bursts, joint, got = w.bursts-bursts, w.joint-joint, w.got-got
+		if (joint > bursts/4) != (c.stations > 2) {
+			t.Errorf("%d stations: %d of %d bursts to several", c.stations, joint, bursts)
+		}
+		if s := w.engines[0].deflate.Stats(); (s.Compressed > 0) != c.compress {
 			t.Errorf("%+v", s)
 		}
-		t.Logf("duplex %v: %d bursts, %d packets, %.2f allocations in a second", duplex, bursts, got, allocs)
+		t.Logf("%d stations, duplex %v: %d bursts, %d packets, %.2f allocations in a second", c.stations, duplex, bursts, got, allocs)
 		if got < 40 {
 			t.Fatalf("only %d packets in 100 s", got)
 		}
@@ -133,7 +153,7 @@ func TestSteadyAllocs(t *testing.T) {
 }
 
 func BenchmarkSteady(b *testing.B) {
-	w := newWirePair(b, false)
+	w := newWires(b, 2, false)
 	for range 100 {
 		w.step()
 	}

@@ -301,6 +301,10 @@ func (e *Engine) received(now time.Time, ev *phy.Event) {
 	if c.kind != beaconed && c.src == e.address && c.epoch == e.cfg.Epoch {
 		return // an echo of our own
 	}
+	from, to, acked := 0, int(c.data), false
+	if c.joint() {
+		from, to, acked = c.forUs(e.address, e.cfg.Epoch)
+	}
 	p := e.identify(now, c)
 	if p == nil {
 		if c.src == e.address && c.kind == beaconed && c.epoch != e.cfg.Epoch {
@@ -315,7 +319,8 @@ func (e *Engine) received(now time.Time, ev *phy.Event) {
 		e.access.rival = now
 	}
 	if c.kind == unicast {
-		p.more, p.talks = c.more, c.dst == e.address && c.data > 0
+		p.more, p.talks = c.more, c.dst == e.address && c.data > 0 && !c.joint()
+		e.owedFor(now, p, c, to-from)
 		if c.flags&flagHurry != 0 {
 			p.hurries = now
 		}
@@ -348,11 +353,22 @@ func (e *Engine) received(now time.Time, ev *phy.Event) {
 		}
 		return
 	}
+	if acked {
+		e.takeReport(p, c)
+		e.answered(now, p, c, airtime)
+		return
+	}
+	if c.joint() && !c.based {
+		if c.base = in.told; !in.valid {
+			return
+		}
+	}
 	if c.kind != beaconed && !e.openBurst(now, p, in, c) {
 		return
 	}
 	given := len(e.out)
-	heard := e.takeFrames(now, p, in, c, b, e.formOf(ev), octets)
+	heard := e.takeFrames(now, p, in, c, b, e.formOf(ev), octets, from, to)
+	c.data = uint8(to - from)
 	switch c.kind {
 	case unicast:
 		if p.polled++; c.data > 0 || c.flags&flagWanted == 0 {
@@ -379,9 +395,9 @@ func (e *Engine) received(now time.Time, ev *phy.Event) {
 	}
 }
 
-// takeFrames repairs the frames of a burst and reads them. It returns which of
-// its data frames count as received.
-func (e *Engine) takeFrames(now time.Time, p *peer, in *inbox, c *control, b *phy.Burst, form phy.Form, octets int) (h heardBurst) {
+// takeFrames repairs the frames of a burst and reads those from an index to another, which
+// are ours. It returns which of them count as received.
+func (e *Engine) takeFrames(now time.Time, p *peer, in *inbox, c *control, b *phy.Burst, form phy.Form, octets, from, to int) (h heardBurst) {
 	k, n := int(c.data), len(b.Frames)
 	h = heardBurst{id: c.id}
 	lost, lostData := 0, 0
@@ -431,7 +447,7 @@ func (e *Engine) takeFrames(now time.Time, p *peer, in *inbox, c *control, b *ph
 		return h
 	}
 	all := true
-	for i, f := range frames[:k] {
+	for i, f := range frames[from:to] {
 		if f != nil && e.readFrame(in, f, c.base) {
 			h.set(i)
 		} else {
@@ -439,7 +455,7 @@ func (e *Engine) takeFrames(now time.Time, p *peer, in *inbox, c *control, b *ph
 		}
 	}
 	if !all {
-		h.n = uint8((k + 7) / 8)
+		h.n = uint8((to - from + 7) / 8)
 	}
 	return h
 }

@@ -47,6 +47,8 @@ type current struct {
 	kind    kind
 	peer    *peer
 	burst   *sentBurst // nil without data frames
+	joint   bool       // to several stations:
+	parts   []part     // instead of both, with data or not
 	id      uint8
 	wanted  bool
 	far     bool // a beacon in a mode more robust than the basic one
@@ -310,24 +312,7 @@ func (e *Engine) fill(now time.Time, p *peer, mode, control int, loss float64, c
 	if repeated > 0 {
 		used = octets
 	}
-	for len(e.frames) < k {
-		start := len(e.store)
-		pieces := burst.frame()
-		for {
-			pkt := e.nextPacket(now, p)
-			if pkt == nil || !e.cut(now, p, pkt, start, octets, pieces) {
-				break
-			}
-		}
-		if len(*pieces) == 0 {
-			burst.pieces = burst.pieces[:len(burst.pieces)-1]
-			break
-		}
-		n := len(e.store) - start
-		used = max(used, n)
-		e.store = append(e.store, e.zeros[:octets-n]...)
-		e.frames = append(e.frames, e.store[start:])
-	}
+	used = max(used, e.pack(now, p, burst, octets, k))
 	k = len(e.frames)
 	// Where less was there than had waited, or than such a burst needs, one that is
 	// shorter than planned may be of another form, and could not be read.
@@ -357,6 +342,30 @@ func (e *Engine) fill(now time.Time, p *peer, mode, control int, loss float64, c
 	}
 	e.addParity(burst.parity, octets, used)
 	return burst
+}
+
+// pack appends frames of octets with what waits for p to e.frames, up to k in all. It returns how much
+// of the fullest is used.
+func (e *Engine) pack(now time.Time, p *peer, burst *sentBurst, octets, k int) (used int) {
+	for len(e.frames) < k {
+		start := len(e.store)
+		pieces := burst.frame()
+		for {
+			pkt := e.nextPacket(now, p)
+			if pkt == nil || !e.cut(now, p, pkt, start, octets, pieces) {
+				break
+			}
+		}
+		if len(*pieces) == 0 {
+			burst.pieces = burst.pieces[:len(burst.pieces)-1]
+			break
+		}
+		n := len(e.store) - start
+		used = max(used, n)
+		e.store = append(e.store, e.zeros[:octets-n]...)
+		e.frames = append(e.frames, e.store[start:])
+	}
+	return used
 }
 
 // evenAs is how many frames as long as those that were lost, octets, make a burst that
@@ -602,6 +611,16 @@ func (t *told) news(base uint16, w wish) bool {
 		(w.loss == 0) != (t.wish.loss == 0) || max(w.loss, t.wish.loss)-min(w.loss, t.wish.loss) > tellLoss
 }
 
+// tells notes that the next burst to p reports what came of it.
+func (e *Engine) tells(p *peer) {
+	p.owes = false
+	for i := range p.in.history {
+		if h := &p.in.history[i]; !h.told {
+			h.told, h.toldIn = true, p.nextID
+		}
+	}
+}
+
 // concise tells whether p knows enough for short blocks.
 func (e *Engine) concise(p *peer) bool {
 	return p.state == PeerUp && p.name != "" && !p.freshSeq && p.in.valid && !p.in.lost && p.silent == 0 && !e.formed && e.others() == 1
@@ -655,11 +674,7 @@ func (e *Engine) buildUnicast(now time.Time, p *peer, answer bool, say speech, a
 	e.report(c, p)
 	e.leaveOut(p, c)
 	e.block = c.appendTo(e.block[:0], e.cfg.Caps.MaxControl)
-	for i := range p.in.history {
-		if h := &p.in.history[i]; !h.told {
-			h.told, h.toldIn = true, p.nextID
-		}
-	}
+	e.tells(p)
 	e.frames = e.frames[:0]
 	pending := 0
 	mode := e.sendMode(p)
@@ -958,12 +973,17 @@ func (e *Engine) takeReport(p *peer, c *control) {
 			kept = append(kept, b) // it may not have heard it yet
 			continue
 		}
+		if entry != nil {
+			if p.lapses = 0; !p.question.open {
+				p.silent = 0 // though nobody asked
+			}
+		}
 		e.resolve(p, b, entry)
 	}
 	clear(p.outstanding[len(kept):])
 	p.outstanding = kept
 	if len(kept) == 0 {
-		p.poll = false // nothing is left to ask for
+		p.poll, p.dueBy = false, time.Time{} // nothing is left to ask for
 	}
 }
 
@@ -980,6 +1000,11 @@ func (e *Engine) BurstSent(now time.Time, err error) {
 		if c.burst != nil && c.burst.sequence == c.peer.sequence {
 			e.resolve(c.peer, c.burst, nil)
 		}
+		for _, x := range c.parts {
+			if x.burst != nil && x.burst.sequence == x.peer.sequence {
+				e.resolve(x.peer, x.burst, nil)
+			}
+		}
 		e.sendFailed(now)
 		return
 	}
@@ -988,15 +1013,16 @@ func (e *Engine) BurstSent(now time.Time, err error) {
 	for i := range e.limits {
 		e.limits[i].use(now, c.airtime)
 	}
-	if c.kind == unicast {
+	if c.kind == unicast && !c.joint {
 		c.peer.stats.Airtime.Sent += c.airtime
 	}
 	if c.burst != nil {
-		e.stats.Frames.Sent += uint64(len(c.burst.pieces) + c.burst.parity)
-		e.stats.Frames.Parity += uint64(c.burst.parity)
+		e.countFrames(c.burst)
 		c.burst.at = now
 	}
 	switch {
+	case c.joint:
+		e.jointSent(now, &c)
 	case c.kind == flooded:
 		for _, pieces := range c.burst.pieces {
 			for _, x := range pieces {
@@ -1011,4 +1037,9 @@ func (e *Engine) BurstSent(now time.Time, err error) {
 		c.peer.outstanding = append(c.peer.outstanding, c.burst)
 	}
 	e.burstLeft(now, &c)
+}
+
+func (e *Engine) countFrames(b *sentBurst) {
+	e.stats.Frames.Sent += uint64(len(b.pieces) + b.parity)
+	e.stats.Frames.Parity += uint64(b.parity)
 }

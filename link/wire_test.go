@@ -67,6 +67,10 @@ func vectors() []struct{ name, hex string } {
 	c = control{short: true, tag: 0xabcd, flags: flagWanted | flagAnswer | flagHurry, id: 9, data: 3, nav: 13, newest: 202, based: true, base: 0x1234, wish: true, want: 5, snr: toSNR(17.5), loss: 26,
 		more: true, heard: []heardBurst{{id: 202}, {id: 201, n: 1, ok: [16]byte{0xa0}}}}
 	add("control, short: with all that it may have", c.appendTo(nil, 63))
+	c = control{kind: unicast, src: 0x0102, epoch: 0xbeef, more: true, next: 0x0506, acks: []ack{{0x0708, 0xfe, 17}},
+		sections: []control{{dst: 0x0304, peerEpoch: 0xcafe, flags: flagHeard, id: 8, newest: 200, data: 1, heard: []heardBurst{{id: 200}}},
+			{dst: 0x0506, peerEpoch: 0xabcd, flags: flagFresh, id: 1, data: 2, based: true, base: 0x1234}}}
+	add("control, to several: 0x0708's burst 17 and 0x0304's burst 200 arrived whole, one frame for 0x0304, the first two for 0x0506", c.appendTo(nil, 63))
 	x, y := netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("10.0.0.2")
 	h := header.NewCompressor(true)
 	for _, v := range []struct {
@@ -183,6 +187,133 @@ func TestControlRoundTrip(t *testing.T) {
 			if got.parse(p[:n]) && (n < headOctets || c.short) {
 				t.Fatalf("a block of %d octets parses", n)
 			}
+		}
+	}
+}
+
+// TestJointRoundTrip: control blocks of bursts to several stations come out as they went in, none
+// that is cut short or has an octet more is taken for one, and each station finds what is its own.
+func TestJointRoundTrip(t *testing.T) {
+	r := rand.New(rand.NewPCG(testSeed, 3))
+	var got control
+	for range 2000 {
+		c := control{kind: unicast, src: 1, dst: broadcast, epoch: uint16(r.Uint32()), more: r.IntN(2) == 0, heard: []heardBurst{}}
+		if r.IntN(2) == 0 {
+			c.next = uint16(1 + r.IntN(anyone))
+		}
+		for range r.IntN(maxAcks + 1) {
+			c.acks = append(c.acks, ack{uint16(100 + len(c.acks)), uint8(r.Uint32()), uint8(r.Uint32())})
+		}
+		for i := range maxSections {
+			s := control{dst: uint16(200 + i), peerEpoch: uint16(r.IntN(256)), flags: flagReport | flagHeard | uint8(r.Uint32())&(flagFresh|flagHurry), id: uint8(r.Uint32()),
+				newest: uint8(r.Uint32()), data: uint8(r.IntN(4)), wish: r.IntN(2) == 0, heard: []heardBurst{}}
+			if s.based = s.flags&flagFresh != 0 || r.IntN(2) == 0; s.based {
+				s.base = uint16(r.Uint32())
+			}
+			if s.wish {
+				s.want, s.snr, s.loss = uint8(r.Uint32()), int8(r.Uint32()), uint8(r.Uint32())
+			}
+			switch r.IntN(4) {
+			case 0:
+				s.flags &^= flagHeard
+			case 1:
+				s.heard = append(s.heard, heardBurst{id: s.newest})
+			case 2:
+				s.heard = append(s.heard, heardBurst{id: s.newest - 1, n: 1, ok: [16]byte{byte(r.Uint32())}})
+			}
+			if c.sections = append(c.sections, s); len(c.appendTo(nil, 63)) > 63 {
+				c.sections = c.sections[:i]
+				break
+			}
+			c.data += s.data
+		}
+		if !c.joint() {
+			continue
+		}
+		p := c.appendTo(nil, 63)
+		if !got.parse(p) {
+			t.Fatalf("seed %d: %+v does not parse", testSeed, c)
+		}
+		for i := range got.sections {
+			if got.sections[i].heard == nil {
+				got.sections[i].heard = []heardBurst{}
+			}
+		}
+		if !slices.Equal(got.acks, c.acks) || len(got.sections) != len(c.sections) || got.data != c.data || got.more != c.more || got.next != c.next ||
+			got.src != c.src || got.epoch != c.epoch || len(c.sections) > 0 && !reflect.DeepEqual(got.sections, c.sections) {
+			t.Fatalf("seed %d: got %+v, want %+v", testSeed, got, c)
+		}
+		at := 0
+		for _, s := range c.sections {
+			x := got
+			from, to, acked := x.forUs(s.dst, 0xab00|s.peerEpoch)
+			if from != at || to != at+int(s.data) || acked || x.dst != s.dst || x.id != s.id || x.peerEpoch != 0xab00|s.peerEpoch {
+				t.Fatalf("seed %d: %04x finds frames %d to %d and %+v, want %+v", testSeed, s.dst, from, to, x, s)
+			}
+			at = to
+		}
+		for _, a := range c.acks {
+			x := got
+			if from, to, acked := x.forUs(a.dst, 0xab00|uint16(^a.epoch)); from != to || !acked || x.newest != a.newest || x.peerEpoch == 0xab00|uint16(^a.epoch) {
+				t.Fatalf("seed %d: %04x finds %+v, want %+v", testSeed, a.dst, x, a)
+			}
+		}
+		if x := got; true {
+			if from, to, acked := x.forUs(0x5555, 1); from != to || acked || x.dst == 0x5555 {
+				t.Fatalf("seed %d: a station to which nothing goes finds %+v", testSeed, x)
+			}
+		}
+		for n := range p {
+			if got.parse(p[:n]) {
+				t.Fatalf("seed %d: %d octets of %x parse", testSeed, n, p)
+			}
+		}
+		if got.parse(append(p, 0)) {
+			t.Fatalf("seed %d: %x with an octet more parses", testSeed, p)
+		}
+	}
+}
+
+// TestJointMalformed: what no station sends to several.
+func TestJointMalformed(t *testing.T) {
+	good := func() control {
+		return control{kind: unicast, src: 1, epoch: 7, acks: []ack{{2, 0, 0}}, sections: []control{{dst: 3, flags: flagHeard, data: 1}}}
+	}
+	for _, c := range []struct {
+		name string
+		edit func(*control)
+		want bool
+	}{
+		{"as it should be", func(*control) {}, true},
+		{"to nobody", func(c *control) { c.sections[0].dst = 0 }, false},
+		{"a section for all", func(c *control) { c.sections[0].dst = broadcast }, false},
+		{"to itself", func(c *control) { c.sections[0].dst = 1 }, false},
+		{"from nobody", func(c *control) { c.src = 0 }, false},
+		{"acknowledges nobody's", func(c *control) { c.acks[0].dst = 0 }, false},
+		{"acknowledges its own", func(c *control) { c.acks[0].dst = 1 }, false},
+		{"more frames than a bitmap has", func(c *control) {
+			c.sections[0].data = 100
+			c.sections = append(c.sections, control{dst: 4, flags: flagHeard, data: 100})
+		}, false},
+		{"fresh without its first number", func(c *control) { c.sections[0].flags |= flagFresh }, false},
+		{"fresh", func(c *control) { c.sections[0].flags |= flagFresh; c.sections[0].based = true }, true},
+		{"entries of what it never heard", func(c *control) { c.sections[0].flags = 0; c.sections[0].heard = []heardBurst{{id: 9}} }, false},
+		{"more sections than there may be", func(c *control) {
+			for i := range maxSections {
+				c.sections = append(c.sections, control{dst: uint16(4 + i), flags: flagHeard})
+			}
+		}, false},
+		{"more acknowledgements than there may be", func(c *control) {
+			for i := range maxAcks {
+				c.acks = append(c.acks, ack{uint16(4 + i), 0, 0})
+			}
+		}, false},
+	} {
+		x := good()
+		c.edit(&x)
+		var got control
+		if p := x.appendTo(nil, 63); got.parse(p) != c.want {
+			t.Errorf("%s: %x parses: %v, want %v", c.name, p, !c.want, c.want)
 		}
 	}
 }
