@@ -343,6 +343,44 @@ func TestLEDSanitized(t *testing.T) {
 	}
 }
 
+// Frames of 150 octets, to and fro, in three lights: how many of them are lost, and the
+// share of wrong bits in the others. The build for this machine gets five times as many.
+func BenchmarkLEDFrames(b *testing.B) {
+	const us = time.Microsecond
+	for _, tt := range []struct {
+		name  string
+		light emu.LED
+		rate  byte
+	}{
+		{"strong light, words", emu.LED{Dark: 118 * us, Bright: 74 * us, Noise: 0.01}, words},
+		{"a lamp that flickers by 5 %, words", emu.LED{Dark: 110 * us, Bright: 70 * us, Noise: 0.01, Ripple: 0.05}, words},
+		{"weak light, pairs", emu.LED{Dark: 118 * us, Bright: 105 * us, Noise: 0.01}, pairs},
+	} {
+		for i, chip := range emutest.Chips {
+			b.Run(tt.name+", "+chip.Name, func(b *testing.B) {
+				for b.Loop() {
+					var sum tally
+					for seed := range []uint64{2, 10}[i] {
+						r := start(b, chip.On(b, emu.Config{PPM: []float64{0, 3000}, LED: &tt.light, Seed: seed + 1}))
+						r.open(115200)
+						n := r.toAndFro(tt.rate, 30)
+						if err := r.Close(); err != nil {
+							b.Fatal(err)
+						}
+						sum.frames += n.frames
+						sum.lost += n.lost
+						sum.wrong += n.wrong
+						sum.bits += n.bits
+					}
+					b.ReportMetric(float64(sum.lost), "lost")
+					b.ReportMetric(float64(sum.frames), "frames")
+					b.ReportMetric(float64(sum.wrong)/float64(sum.bits), "BER")
+				}
+			})
+		}
+	}
+}
+
 // How fast ten boards with one LED each run on each kind of chip: seconds of their time in
 // a second of a processor that works for nothing but the emulator. Each sends a frame of
 // 150 octets in turn, in words, and all others hear it.
