@@ -171,8 +171,8 @@ func (h *loadHost) WritePacket(p []byte) error {
 func (h *loadHost) SetCarrier(bool) error { return nil }
 
 var (
-	courseSeed = flag.Uint64("course-seed", 1, "BenchmarkCourse: seed of the first run")
-	traced     = flag.Bool("bursts", false, "benchmarks of the link: log every burst and what was heard of it")
+	courseSeed = flag.Uint64("course-seed", 1, "BenchmarkCourse, Hidden, Carried: seed of the first run")
+	traced     = flag.Bool("bursts", false, "benchmarks of the link: log every burst and what was heard of it; TestTCPCarried: the connection each second")
 )
 
 // tracer is a PHY that logs what passes.
@@ -219,7 +219,7 @@ func (t *tracer) Receive(ctx context.Context, ev *phy.Event) error {
 	switch {
 	case err != nil:
 	case ev.Kind == phy.Received:
-		t.log("heard at %.1f dB (forms %.1f, Doppler %.2f Hz, echoes %.1f ms, wants %d) %s", ev.Quality.SNR, ev.Quality.SNRs, ev.Quality.Doppler, 1000*ev.Quality.DelaySpread, ev.Quality.Want, t.burst(&ev.Burst))
+		t.log("heard at %.1f dB, %.0f ppm (forms %.1f, Doppler %.2f Hz, echoes %.1f ms, wants %d) %s", ev.Quality.SNR, ev.Quality.PPM, ev.Quality.SNRs, ev.Quality.Doppler, 1000*ev.Quality.DelaySpread, ev.Quality.Want, t.burst(&ev.Burst))
 	default:
 		t.log("%s %v", [...]string{phy.Busy: "busy", phy.Idle: "idle", phy.Announced: "announced", phy.Missed: "missed", phy.Lost: "lost"}[ev.Kind], ev.Until)
 	}
@@ -373,10 +373,10 @@ func BenchmarkCarried(b *testing.B) {
 	} {
 		b.Run(c.name, func(b *testing.B) {
 			const lift, down, whole = 30, 40, 65
-			for range b.N {
+			for i := range b.N {
 				hosts := []*loadHost{{bulk: true}, {}}
 				linked(b, "air", sims.AirConfig{
-					Seed: 1, Room: sims.AirRoom{RT60: &c.rt60, DRR: &c.drr},
+					Seed: *courseSeed + uint64(i), Room: sims.AirRoom{RT60: &c.rt60, DRR: &c.drr},
 					Station:  sims.AirStation{SNRdB: new(20.0)},
 					Stations: map[string]sims.AirStation{"b": {SpeedMPS: new(0.5), MoveStartS: new(float64(lift)), MoveStopS: new(float64(down))}},
 				}, whole*time.Second, hosts)

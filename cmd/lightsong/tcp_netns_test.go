@@ -155,6 +155,10 @@ func TestTCPCarried(t *testing.T) {
 			var samples []sample
 			for r.time() < end {
 				samples = append(samples, sample{r.time(), f.octets.Load()})
+				if *traced && len(samples)%4 == 0 {
+					l := patientStatus(t, r.sides[0].control).Link
+					t.Logf("%6.2f s: %d octets; %s; MCS %d; queue %+v", r.time().Seconds(), f.octets.Load(), f.kernel(), l.Peers[0].MCSOut, l.Queue)
+				}
 				r.pass(250 * time.Millisecond)
 			}
 			rate := func(from, to time.Duration) float64 { // kb/s
@@ -276,7 +280,8 @@ func (f *flow) kernel() string {
 	if err != nil {
 		return err.Error()
 	}
-	return fmt.Sprintf("window %d segments, round trip %d ms, %d segments again, window there %d octets", info.Snd_cwnd, info.Rtt/1000, info.Total_retrans, info.Snd_wnd)
+	return fmt.Sprintf("window %d segments, %d under way, round trip %d ms, timer %d ms, %d segments again, window there %d octets",
+		info.Snd_cwnd, info.Unacked, info.Rtt/1000, info.Rto/1000, info.Total_retrans, info.Snd_wnd)
 }
 
 // kbps is what was received since octets had been, in so much time.
