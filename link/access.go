@@ -322,7 +322,13 @@ func (e *Engine) reserved(now time.Time, d time.Duration) {
 // fading is how long the answer to a burst of p waits for its echoes, which p hears
 // louder than us: as far as the turnaround does not give them the time. Bursts with the
 // echoes of a large room in their beginning could not be read there, or in slower modes only.
-func (e *Engine) fading(p *peer) time.Duration { return max(0, p.fading-e.turnaround()) }
+func (e *Engine) fading(p *peer) time.Duration {
+	d := p.fading
+	if e.echoes(p) { // who hears nothing but answers does not learn how long they last
+		d = max(d, echoFading)
+	}
+	return max(0, d-e.turnaround())
+}
 
 // oweAnswer notes that p is to be answered at once; gave is how many packets the
 // host got, to which it may have an answer in a moment. To a single one the answer

@@ -23,7 +23,7 @@ const (
 	fadeBursts = 3   // in a row: a path with more noise after all; more by fadeDoubt where frames do not bear it out
 	fadeDoubt  = 4
 	trialLack  = 10.0 // dB below what a block needs at which it is tried: plain bursts may see so much of the echoes
-	headLead   = 1.5  // dB that a plain burst without frames needs less than its mode: its head is stronger
+	headLead   = 5.0  // dB that a plain burst without frames needs less than the mode asked for: its head is 4 dB stronger, and there was a margin
 	restMost   = 4    // bursts of other forms for which one rests at most after it has failed
 	restLongs  = 8    // likewise a long one
 	proofs     = 2    // such bursts before the first long one after motion
@@ -32,6 +32,19 @@ const (
 	// sees the rest as noise.
 	briefBlock = 180 * time.Millisecond
 	briefDB    = 4.0
+	echoDB     = 8.5 // that blocks see more than plain bursts in a large room
+	echoFading = 200 * time.Millisecond
+	leastHush  = 60 * time.Millisecond
+	restBriefs = 16 // bursts of other kinds for which they rest at most after one was lost
+
+	// Where the path changes slower modes do not help: their symbols are no shorter, their bursts
+	// longer, and it is noticed late that it has stopped.
+	livelyBurst = time.Second
+	movedMargin = 1.5 // dB that the first long bursts elsewhere are more careful by: blocks foresee what those see to one or two
+	movingPPM   = 70  // that a clock is off by where an end is moved: at 2.4 cm/s; bursts of a few symbols err by 10 (one σ)
+	agreeingPPM = 25  // two bursts in a row that agree so well come from another clock, not from a hand
+	clockWeight = 0.25
+	vainMost    = 8 // bursts in modes as slow as that, or faster, that may be lost in a row before slower ones are tried after all
 )
 
 // special is what rate control knows of bursts between us and a peer that are not
@@ -92,6 +105,9 @@ func (e *Engine) findForms() {
 		if _, f := e.shapeOf(i, headOctets, 1, e.modes[i].FrameOctets); f == phy.Block {
 			e.formed, e.blocks = true, i
 		}
+	}
+	for i := len(e.modes) - 1; i >= 0 && e.airtime(i, headOctets+reportOctets, 1, shortestFrame) <= livelyBurst; i-- {
+		e.lively = i
 	}
 }
 
@@ -201,6 +217,33 @@ func (e *Engine) hearForms(p *peer, ev *phy.Event) {
 	p.moves = p.forms[phy.Block].barred && (p.moves || lost > 0 && lost == len(ev.Burst.Frames) && (form == phy.Long || form == phy.Middle))
 }
 
+// hearClock learns from a burst how fast its sender's clock seems to run, in ppm. The direct wave
+// of an end that is moved comes with a clock of its own, v/c fast or slow: of all that motion does
+// it is what any burst that is read at all tells at once, of its begin and of its end.
+func (p *peer) hearClock(ppm float64) {
+	if math.IsNaN(ppm) || math.IsInf(ppm, 0) {
+		return
+	}
+	was := p.swings
+	switch p.swings = math.Abs(ppm-p.clock) > movingPPM; {
+	case math.IsNaN(p.clock) || p.swings && math.Abs(ppm-p.lastClock) <= agreeingPPM:
+		p.clock, p.swings = ppm, false
+	case !p.swings:
+		p.clock += clockWeight * (ppm - p.clock)
+	}
+	p.lastClock = ppm
+	switch block := &p.forms[phy.Block]; {
+	case p.swings:
+		p.unsteady = true
+	case was: // over, and a block shows what comes of others
+		block.rest, block.fails = 0, 0
+		for _, f := range []phy.Form{phy.Long, phy.Middle} {
+			s := &p.forms[f]
+			s.rest, s.rx.margin = proofs, max(s.rx.margin, formMargin(f)+movedMargin)
+		}
+	}
+}
+
 // formWish is the MCS that we ask p for in bursts of a form: the most robust one, in
 // which there is none of the form, if none is wanted, and noMCS if nothing is known.
 func (e *Engine) formWish(p *peer, f phy.Form) uint8 {
@@ -219,7 +262,7 @@ func (e *Engine) formWish(p *peer, f phy.Form) uint8 {
 // moved that is the one in which the modem would like the next: it knows for how long
 // symbols may be, and an SNR that long ones see says nothing of short ones.
 func (e *Engine) plainWish(p *peer) (i int, ok bool) {
-	if i, ok = p.rx.want(e.modes); p.moves && p.suits >= 0 {
+	if i, ok = p.rx.want(e.modes); (p.moves || p.swings) && p.suits >= 0 {
 		i, ok = min(p.suits, p.rx.ceiling.index), true
 	}
 	return i, ok
@@ -253,7 +296,37 @@ func (p *peer) restForm(f phy.Form) {
 	}
 	s.rest = min(1<<min(s.fails, 10), most)
 	s.fails++
+	if f == phy.Block {
+		p.hush()
+	}
 }
+
+// restBrief does so with brief blocks, of which an end hears little while the echoes of its own bursts last.
+func (p *peer) restBrief() {
+	p.briefRest = min(1<<min(p.briefFails, 10), restBriefs)
+	p.briefFails++
+	p.hush()
+}
+
+// hush gives echoes more time to fade, where there are any to speak of, because a block was lost: of all
+// bursts they hit those most, and short ones tell little of how long they last.
+func (p *peer) hush() {
+	if p.spread > usualSpread && !p.swings {
+		p.fading = min(max(2*p.fading, leastHush), maxFading)
+	}
+}
+
+// arrived takes that a burst to p was read; brief: it was a brief block.
+func (p *peer) arrived(brief bool) {
+	if brief {
+		p.briefFails = 0
+	} else {
+		p.briefRest = max(0, p.briefRest-1)
+	}
+}
+
+// isBrief tells whether a burst is a brief block.
+func isBrief(f phy.Form, airtime time.Duration) bool { return f == phy.Block && airtime < briefBlock }
 
 // silentForm draws conclusions from an answer that did not come: the question was
 // not read, or the answer.
@@ -261,8 +334,13 @@ func (e *Engine) silentForm(p *peer) {
 	if !e.formed {
 		return
 	}
-	p.restForm(p.lastForm)
-	p.lastForm = phy.Plain
+	if p.lastBrief {
+		p.restBrief()
+	} else {
+		p.restForm(p.lastForm)
+	}
+	p.lastForm, p.lastBrief = phy.Plain, false
+	p.vain++
 	p.unsteady = p.unsteady || p.silent >= silentTrial
 	for _, b := range p.outstanding {
 		b.blamed = true
@@ -280,12 +358,25 @@ func (e *Engine) outcome(p *peer, b *sentBurst, lost int) {
 			p.wellOut = b.mode
 		}
 	}
+	isBrief := isBrief(b.form, b.airtime)
+	switch {
+	case bad && !b.blamed:
+		p.vain++
+		if isBrief {
+			p.restBrief()
+		}
+	case !bad:
+		p.arrived(isBrief)
+		if b.mode >= e.lively {
+			p.vain = 0
+		}
+	}
 	for f := phy.Block; f < phy.Forms && e.formed; f++ {
 		s := &p.forms[f]
 		switch {
 		case b.form == f && !bad:
 			s.fails = 0
-		case b.form == f && !b.blamed:
+		case b.form == f && !b.blamed && !isBrief:
 			p.restForm(f)
 		case b.form != f && !bad:
 			s.rest = max(0, s.rest-1)
@@ -304,16 +395,19 @@ type limits [phy.Forms]int
 func (e *Engine) limitsOf(p *peer, mode int) (l limits, trial bool) {
 	l[phy.Plain] = mode
 	for f := phy.Block; f < phy.Forms; f++ {
-		if s := &p.forms[f]; s.rest == 0 && p.silent == 0 && !p.garbled {
+		if s := &p.forms[f]; s.rest == 0 && p.silent == 0 && !p.garbled && !p.swings {
 			l[f] = s.want
 		} else {
 			l[f] = -1
 		}
 	}
-	if s := &p.forms[phy.Middle]; s.want < 0 && s.rest == 0 && p.silent == 0 && !p.garbled {
+	if p.forms[phy.Block].fails > 0 && l[phy.Long] > 0 { // what failed for blocks is tried with a block
+		l[phy.Long] = -1
+	}
+	if s := &p.forms[phy.Middle]; s.want < 0 && s.rest == 0 && p.silent == 0 && !p.garbled && !p.swings {
 		l[phy.Middle] = mode // nothing is known, but it does not see less than a plain one
 	}
-	if s := &p.forms[phy.Block]; s.want < 0 && s.rest == 0 && p.silent == 0 && !p.garbled && e.blocks < len(e.modes) &&
+	if s := &p.forms[phy.Block]; s.want < 0 && s.rest == 0 && p.silent == 0 && !p.garbled && !p.swings && e.blocks < len(e.modes) &&
 		p.tx.snr >= e.modes[e.blocks].SNRdB-trialLack {
 		l[phy.Block], trial = max(mode, e.blocks), true
 	}
@@ -364,7 +458,7 @@ func (e *Engine) layOut(p *peer, mode, control, pending int, careful bool, budge
 		}
 	}
 	brief, top := -1, 0
-	if i := limits[phy.Block]; i >= e.blocks {
+	if i := limits[phy.Block]; i >= e.blocks && p.briefRest == 0 {
 		brief = max(e.blocks, e.modes.suiting(e.modes[i].SNRdB-briefDB))
 	}
 	for _, i := range limits {
@@ -376,7 +470,11 @@ func (e *Engine) layOut(p *peer, mode, control, pending int, careful bool, budge
 		if f == phy.Plain && k > 0 {
 			d = e.airtime(i, control, k+parity(k, p.tx.loss), octets)
 		}
-		return layout{i, k, octets, f}, d, i <= limits[f] && (f != phy.Block || d >= briefBlock || i <= brief) && d < forEver
+		ok := i <= limits[f] && d < forEver
+		if isBrief(f, d) { // without frames it is the shortest, and is hidden by echoes that last as long
+			ok = ok && i <= brief && (k > 0 || d > p.fading)
+		}
+		return layout{i, k, octets, f}, d, ok
 	}
 	found, shortest := layout{mode: mode}, forEver
 	for i := top; i >= 0; i-- {
@@ -505,10 +603,26 @@ func (e *Engine) layOut(p *peer, mode, control, pending int, careful bool, budge
 	return found
 }
 
-// changing tells whether the path to p changes, or did so a moment ago: it wanted
-// neither blocks nor long bursts, though it could tell in which mode, and nothing has shown yet
-// that this is over.
-func (e *Engine) changing(p *peer) bool { return e.formed && p.unsteady }
+// changing tells whether the path to p changes, or did so a moment ago, as far as anybody can tell: one of us
+// is moved, or p wanted neither blocks nor long bursts, though it could tell in which mode, or one of
+// those was not read; and nothing has shown yet that this is over.
+func (e *Engine) changing(p *peer) bool {
+	changing := p.unsteady || p.swings
+	for f := range p.forms {
+		changing = changing || p.forms[f].fails > 0
+	}
+	return e.formed && changing
+}
+
+// staysLively tells whether bursts to p are in none of the slowest modes.
+func (e *Engine) staysLively(p *peer) bool { return e.changing(p) && p.vain < vainMost }
+
+// echoes tells whether most of what p hears of us, and so what each of us hears of itself, are echoes that
+// outlast a plain burst's symbols: blocks see so much more.
+func (e *Engine) echoes(p *peer) bool {
+	want := p.forms[phy.Block].want
+	return e.formed && want >= e.blocks && e.modes[want].SNRdB+formMargin(phy.Block)-p.tx.snr >= echoDB
+}
 
 // pace of the queue for p. Where p wants long bursts one of them is the turn: a queue
 // that never held what fills one would never let TCP use them.

@@ -166,10 +166,81 @@ func TestFormLimits(t *testing.T) {
 	if expect("blocks came through", 3, 4, 2); e.changing(p) {
 		t.Error("the change of the path does not end")
 	}
-	e.outcome(p, &sentBurst{form: phy.Block, pieces: make([][]piece, 2)}, 2)
-	expect("a block was lost", -1, 4, 2)
+	block := &sentBurst{form: phy.Block, airtime: briefBlock, mode: 3, pieces: make([][]piece, 2)}
+	e.outcome(p, block, 2)
+	expect("a block was lost, so no long burst either", -1, -1, 2)
 	e.outcome(p, &sentBurst{mode: 1, pieces: make([][]piece, 2)}, 0)
-	expect("a plain burst came through", 3, 4, 2)
+	expect("a plain burst came through, a block may", 3, -1, 2)
+	e.outcome(p, block, 0)
+	expect("a block came through", 3, 4, 2)
+	brief := &sentBurst{form: phy.Block, airtime: briefBlock - 1, mode: 3, pieces: make([][]piece, 2)}
+	e.outcome(p, brief, 2)
+	expect("a brief one was lost, which says nothing of others", 3, 4, 2)
+}
+
+// Brief blocks that are lost rest, the longer the more of them were.
+func TestBriefBlocksRest(t *testing.T) {
+	e, p := formed(t)
+	e.cfg.Airtime = func(b *phy.Burst) time.Duration {
+		if e.cfg.Caps.Form(b) == phy.Block {
+			return briefBlock / 2
+		}
+		return 2 * briefBlock
+	}
+	p.tx.want, p.tx.snr, p.sounded = 1, 20, true
+	e.takeForms(p, &control{formed: true, forms: [phy.Forms]uint8{phy.Block: 4, phy.Long: noMCS}})
+	other := &sentBurst{mode: 1, pieces: make([][]piece, 2)}
+	lay := func() phy.Form { return e.layOut(p, 1, headOctets, 60, false, e.cfg.MaxBurst).form }
+	for _, want := range []int{1, 2, 4, 8, 16, 16} {
+		if lay() != phy.Block {
+			t.Fatal("a small packet does not go as a block")
+		}
+		e.outcome(p, &sentBurst{form: phy.Block, airtime: briefBlock / 2, mode: 3, pieces: make([][]piece, 2)}, 2)
+		n := 0
+		for ; lay() != phy.Block && n < 100; n++ {
+			e.outcome(p, other, 0)
+		}
+		if n != want {
+			t.Errorf("they rest for %d bursts, want %d", n, want)
+		}
+	}
+	// An answer that the peer's next report does not know was lost.
+	p.arrived(true)
+	p.bare = bareBurst{open: true, id: 9, form: phy.Block, brief: true}
+	e.takeReport(p, &control{kind: unicast, flags: flagReport | flagHeard, peerEpoch: e.cfg.Epoch, newest: 8})
+	if p.briefRest != 1 || p.bare.open {
+		t.Errorf("an answer was lost: brief blocks rest for %d bursts, want 1", p.briefRest)
+	}
+}
+
+// Where the path seems to change no mode is used whose bursts last long, for as many bursts as
+// a hand that carries a station may take; and then they are, as it may be noise after all.
+func TestStaysLively(t *testing.T) {
+	e, p := formed(t)
+	e.lively = 3
+	p.tx.want = 1
+	lost := &sentBurst{mode: 3, pieces: make([][]piece, 2)}
+	if got := e.sendMode(p); got != 1 {
+		t.Errorf("mode %d, want the one asked for", got)
+	}
+	p.unsteady = true
+	for i := range vainMost {
+		if got := e.sendMode(p); got != e.lively {
+			t.Errorf("%d bursts were lost where the path changes: mode %d, want %d", i, got, e.lively)
+		}
+		e.outcome(p, lost, 2)
+	}
+	if got := e.sendMode(p); got != 1 {
+		t.Errorf("%d bursts were lost: mode %d, want the one asked for", vainMost, got)
+	}
+	e.outcome(p, &sentBurst{mode: 1, pieces: make([][]piece, 2)}, 0)
+	if got := e.sendMode(p); got != 1 {
+		t.Errorf("a burst in a slow mode came through: mode %d, want the one asked for", got)
+	}
+	e.outcome(p, lost, 0)
+	if p.unsteady = true; e.sendMode(p) != e.lively {
+		t.Errorf("one in mode %d came through: mode %d, want that", e.lively, e.sendMode(p))
+	}
 }
 
 // The first plain burst with data tells what more of them would see; and the queue
@@ -258,6 +329,79 @@ func TestFading(t *testing.T) {
 		if got := e.access.owedAt.Sub(m.now); (got - c.want).Abs() > time.Microsecond {
 			t.Errorf("delay spread %g s: the answer waits %v, want %v", c.spread, got, c.want)
 		}
+	}
+}
+
+// So it does in a room in which blocks see much more than plain bursts, and where blocks were lost: who
+// hears nothing but short bursts does not know how long echoes last.
+func TestFadingOfEchoes(t *testing.T) {
+	e, p := formed(t)
+	expect := func(what string, want time.Duration) {
+		t.Helper()
+		if got := e.fading(p); got != max(0, want-e.turnaround()) {
+			t.Errorf("%s: %v, want %v less than the turnaround", what, got, want)
+		}
+	}
+	expect("nothing is known", 0)
+	e.takeForms(p, &control{formed: true, forms: [phy.Forms]uint8{phy.Block: 4, phy.Long: 4}})
+	p.tx.snr = 15
+	expect("blocks see 6 dB more", 0)
+	p.tx.snr = 5
+	expect("blocks see 16 dB more", echoFading)
+	e.takeForms(p, &control{formed: true})
+	expect("the path changes", 0)
+
+	p.spread = 0.01
+	p.restForm(phy.Block)
+	expect("a block was lost where echoes are short", 0)
+	p.spread = 0.02
+	p.restForm(phy.Plain)
+	expect("a plain burst was lost", 0)
+	p.restForm(phy.Block)
+	expect("a block was lost", leastHush)
+	p.restBrief()
+	expect("two were", 2*leastHush)
+	for range 5 {
+		p.restBrief()
+	}
+	expect("many were", maxFading)
+}
+
+// The clock of an end that is moved runs fast and slow: while it does blocks and long bursts are not
+// sent, and one block shows when it is over. Another clock is none that varies.
+func TestMovedClock(t *testing.T) {
+	e, p := formed(t)
+	e.takeForms(p, &control{formed: true, forms: [phy.Forms]uint8{phy.Block: 3, phy.Long: 4, phy.Middle: 2}})
+	expect := func(ppm float64, want limits) {
+		t.Helper()
+		p.hearClock(ppm)
+		if l, _ := e.limitsOf(p, 1); l != want {
+			t.Errorf("%g ppm: limits %v, want %v", ppm, l, want)
+		}
+	}
+	all := limits{phy.Plain: 1, phy.Block: 3, phy.Long: 4, phy.Middle: 2}
+	none := limits{phy.Plain: 1, phy.Block: -1, phy.Long: -1, phy.Middle: -1}
+	expect(math.NaN(), all)
+	expect(60, all)
+	expect(30, all)
+	p.restForm(phy.Block)
+	expect(1100, none)
+	expect(-300, none)
+	if expect(math.NaN(), none); !e.changing(p) {
+		t.Error("no change of the path is seen")
+	}
+	expect(70, limits{phy.Plain: 1, phy.Block: 3, phy.Long: -1, phy.Middle: -1})
+	for range proofs {
+		e.outcome(p, &sentBurst{form: phy.Block, airtime: briefBlock, mode: 3, pieces: make([][]piece, 1)}, 0)
+	}
+	expect(40, all)
+	if e.changing(p) {
+		t.Error("the change of the path does not end")
+	}
+	expect(400, none)
+	expect(410, limits{phy.Plain: 1, phy.Block: 3, phy.Long: -1, phy.Middle: -1})
+	if p.clock != 410 {
+		t.Errorf("its clock is taken to be %g ppm fast, want 410", p.clock)
 	}
 }
 

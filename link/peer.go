@@ -81,14 +81,20 @@ type peer struct {
 	flood inbox     // broadcast
 	rx    reception // of plain bursts
 
-	forms    [phy.Forms]special // of the others
-	lastForm phy.Form           // of the last burst to it
-	unsteady bool               // the path to it changes, or did so a moment ago
-	sounded  bool               // a plain burst with data went to it, which tells what more of them would see
-	suits    int                // index of the mode in which the modem would like the next plain burst; −1: it cannot tell
-	moves    bool               // the path from it changes because one of us is moved
-	garbled  bool               // of its last burst nothing could be read but the control block
-	polled   int                // so many of its bursts in a row only asked: it may not have read what we sent before
+	forms            [phy.Forms]special // of the others
+	lastForm         phy.Form           // of the last burst to it
+	lastBrief        bool               // that was a brief block
+	briefRest        int                // bursts of other kinds that must come through before there are brief blocks again
+	briefFails       int                // in a row
+	swings           bool               // its clock runs fast or slow as only that of an end does that is moved
+	clock, lastClock float64            // ppm, what its clock is usually fast by, and what it was last; NaN before
+	unsteady         bool               // the path to it changes, or did so a moment ago
+	vain             int                // bursts to it in a row that were lost, slow modes not counted
+	sounded          bool               // a plain burst with data went to it, which tells what more of them would see
+	suits            int                // index of the mode in which the modem would like the next plain burst; −1: it cannot tell
+	moves            bool               // the path from it changes because one of us is moved
+	garbled          bool               // of its last burst nothing could be read but the control block
+	polled           int                // so many of its bursts in a row only asked: it may not have read what we sent before
 
 	fading      time.Duration // what the echoes of its bursts need to be less than an answer
 	spread      float64       // s, the delay spread of its last block
@@ -154,7 +160,7 @@ func (e *Engine) newPeer(now time.Time, address, epoch uint16) *peer {
 		oldest := slices.MinFunc(e.peers, func(a, b *peer) int { return a.heard.Compare(b.heard) })
 		e.removePeer(now, oldest)
 	}
-	p := &peer{suits: -1, scheduler: scheduler{pool: &e.pool}, headers: header.NewCompressor(true), address: address, epoch: epoch, state: PeerHeard, heard: now, interval: e.minBeaconInterval(), metAt: now}
+	p := &peer{suits: -1, clock: math.NaN(), lastClock: math.NaN(), scheduler: scheduler{pool: &e.pool}, headers: header.NewCompressor(true), address: address, epoch: epoch, state: PeerHeard, heard: now, interval: e.minBeaconInterval(), metAt: now}
 	p.tx, p.rx = newTransmission(e.modes), newReception(e.modes)
 	switch {
 	case e.cfg.Caps.FullDuplex:
@@ -316,8 +322,11 @@ func (e *Engine) answers(p *peer, c *control) bool {
 func (e *Engine) signOfLife(now time.Time, p *peer, ev *phy.Event, answers bool) {
 	p.heard, p.unheard = now, 0
 	if spread := ev.Quality.DelaySpread; spread > 0 {
-		if e.formOf(ev) == phy.Block { // measures it to a factor of two: what one alone sees is not believed
-			spread, p.spread = min(spread, p.spread), spread
+		if e.formOf(ev) == phy.Block {
+			before := p.spread
+			if p.spread = spread; math.IsNaN(ev.Quality.SNRs[phy.Long]) { // a brief one measures it to a factor of two: what it alone sees is not believed
+				spread = min(spread, before)
+			}
 		}
 		// Noise hides the end of the echoes: those who see most of them are right.
 		p.fading = max(time.Duration(min(fadings*max(0, spread-usualSpread), maxFading.Seconds())*float64(time.Second)), p.fading*15/16)
@@ -328,6 +337,7 @@ func (e *Engine) signOfLife(now time.Time, p *peer, ev *phy.Event, answers bool)
 	p.suits = -1
 	if e.formed {
 		e.hearForms(p, ev)
+		p.hearClock(ev.Quality.PPM)
 		if ev.Quality.Wants {
 			p.suits = e.modes.index(ev.Quality.Want)
 		}
@@ -335,7 +345,7 @@ func (e *Engine) signOfLife(now time.Time, p *peer, ev *phy.Event, answers bool)
 	if e.formOf(ev) == phy.Plain {
 		of := e.bounds(p, &ev.Burst)
 		switch {
-		case of == upper && p.moves: // its symbols may have been too long for it
+		case of == upper && (p.moves || p.swings): // its symbols may have been too long for it
 		case of == lower && p.forms[phy.Block].barred:
 			p.rx.heard(ev.Quality.SNR, exact) // less was seen because the path changes
 		case of == vague && !(ev.Quality.SNR < e.modes[e.modes.index(ev.Burst.MCS)].SNRdB+comfort): // more could not have been seen

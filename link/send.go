@@ -38,6 +38,8 @@ type bareBurst struct {
 	id   uint8
 	mode int // index
 	form phy.Form
+
+	brief bool // it is a brief block
 }
 
 // current is the burst that NextBurst gave out and BurstSent has not yet taken
@@ -63,7 +65,11 @@ func (e *Engine) sendMode(p *peer) int {
 		// than the way here.
 		without = min(without, e.modes.suiting(p.rx.snr-p.rx.margin-reciprocityMargin))
 	}
-	return p.tx.index(e.modes, without)
+	mode := p.tx.index(e.modes, without)
+	if e.staysLively(p) {
+		mode = max(mode, e.lively)
+	}
+	return mode
 }
 
 const reciprocityMargin = 3 // dB
@@ -752,7 +758,10 @@ func (e *Engine) buildUnicast(now time.Time, p *peer, answer bool, say speech, a
 	e.emit(mode, dst)
 	if e.formed {
 		p.lastForm = e.cfg.Caps.Form(dst)
-		if p.bare.form = p.lastForm; burst != nil {
+		p.lastBrief = isBrief(p.lastForm, e.current.airtime)
+		if burst == nil {
+			p.bare.form, p.bare.brief = p.lastForm, p.lastBrief
+		} else {
 			burst.form = p.lastForm
 			p.sounded = p.sounded || burst.form == phy.Plain || burst.form == phy.Middle
 		}
@@ -955,11 +964,17 @@ func (e *Engine) takeReport(p *peer, c *control) {
 	// What it has been told of needs no entry any longer. It may have been left
 	// out for want of room since, which costs a repetition.
 	p.in.history = slices.DeleteFunc(p.in.history, func(h heardBurst) bool { return h.told && int8(c.newest-h.toldIn) >= 0 })
-	if p.bare.open && p.bare.id == c.newest {
+	switch {
+	case !p.bare.open:
+	case p.bare.id == c.newest:
 		p.bare.open = false
+		p.arrived(p.bare.brief)
 		if p.bare.form == phy.Plain {
 			p.tx.ceiling.succeed(p.bare.mode)
 		}
+	case p.bare.brief && c.flags&flagHeard != 0 && int8(c.newest-p.bare.id) < 0: // an answer: questions are open until then
+		p.bare.open = false
+		p.restBrief()
 	}
 	kept := p.outstanding[:0]
 	for _, b := range p.outstanding {
