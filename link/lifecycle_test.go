@@ -101,6 +101,34 @@ func TestKilled(t *testing.T) {
 	}
 }
 
+// TestCalledAnew: a station that was killed, of which no beacon was read yet, and answers a
+// call that was meant for what it was before gets what waits for it at once: neither beacon nor question comes between.
+func TestCalledAnew(t *testing.T) {
+	for seed := range uint64(5) {
+		m, a, b := onLead(t, seed, false, 86*time.Millisecond)
+		b.deaf[a], a.deaf[b] = true, true
+		m.send(a, udp(a.addr, b.addr, 1, 1, 300))
+		m.run(10*time.Second, nil)
+		m.restart(b, nil)
+		b.deaf, a.deaf = map[*node]bool{}, map[*node]bool{}
+		m.drop = func(from, _ *node, x *phy.Burst) bool { return from == b && blockOf(x).kind == beaconed }
+		answered, between := false, 0
+		b.observe = func(_ time.Time, x *phy.Burst) {
+			if c := blockOf(x); c.kind == unicast && c.flags&flagAnswer != 0 {
+				answered = true
+			}
+		}
+		a.observe = func(_ time.Time, x *phy.Burst) {
+			if c := blockOf(x); answered && (c.kind != unicast || c.data == 0) {
+				between++
+			}
+		}
+		if !m.run(20*time.Second, func() bool { return len(b.got) > 0 }) || !answered || between > 0 {
+			t.Errorf("seed %d: %d packets came, an answer %v, %d bursts between it and them", seed, len(b.got), answered, between)
+		}
+	}
+}
+
 // TestPulled: a lead is pulled for a while: both stations know it within 5 s, what
 // waited for less than 30 s goes out soon after its return (after 10 s within 5), in
 // order, and what waited for longer does not.

@@ -311,11 +311,17 @@ func (e *Engine) resolveShort(c *control) bool {
 	return false
 }
 
-// answers tells whether a control block of p is the answer to our question.
+// answers tells whether a control block of p is the answer to our question: it names the burst, or
+// nothing that was heard, if p began anew and what we asked was meant for what it was before.
 func (e *Engine) answers(p *peer, c *control) bool {
 	q := &p.question
-	return q.open && c.kind == unicast && c.dst == e.address && c.flags&flagReport != 0 && c.peerEpoch == e.cfg.Epoch &&
-		c.flags&flagHeard != 0 && int8(c.newest-q.id) >= 0
+	if !q.open || c.kind != unicast || c.dst != e.address || c.flags&flagReport == 0 || c.peerEpoch != e.cfg.Epoch {
+		return false
+	}
+	if c.flags&flagHeard == 0 {
+		return c.flags&flagAnswer != 0
+	}
+	return int8(c.newest-q.id) >= 0
 }
 
 // signOfLife notes that the peer was heard just now; answers: by the answer to our question.
