@@ -112,7 +112,8 @@ func (p *profile) at(rate int) (scale, error) {
 }
 
 // The classes of preamble and header that every profile has some of. The header
-// is good to about 2 dB below the weakest payload of its class.
+// is good to about 2 dB below the weakest payload of its class; that of the cable's short packets at a
+// few kb/s, most of which it would be, to 1 dB.
 //
 // Shapes of the cable: from single packets to bulk.
 var (
@@ -147,7 +148,7 @@ var cable = profile{
 	blockLeast:  1.2,
 	classes: []class{
 		{chirp: 448, head: cableHead, training: 1, coded: 232, pilots: 12, lo: 500, hi: 21000},
-		{chirp: 2048, falling: true, head: cableWeak, training: 2, coded: 1300, pilots: 12, lo: 500, hi: 21000},
+		{chirp: 1024, falling: true, head: cableWeak, training: 1, coded: 720, pilots: 12, lo: 500, hi: 21000},
 		{chirp: 4096, head: cableWeak, training: 3, coded: 5800, pilots: 12, lo: 500, hi: 21000},
 		{chirp: 12288, falling: true, head: cableWeak, training: 6, coded: 36000, pilots: 8, lo: 500, hi: 21000},
 		{chirp: 256, falling: true, coded: 232, lo: 500, hi: 21000}, // blocks
@@ -163,10 +164,10 @@ var cable = profile{
 		{2, 2, 0.066, 320, -9.75, cableDeep},
 		{2, 2, 0.092, 384, -8.25, cableDeep},
 		{2, 2, 0.127, 512, -7, cableDeep},
-		{1, 2, 0.17, 512, -5.5, cableDeep},
+		{1, 2, 0.16, 512, -5.5, cableDeep},
 		{1, 2, 0.22, 512, -4, cableDeep},
 		{1, 2, 0.3, 512, -2.75, cableDeep},
-		{1, 2, 0.39, 512, -1.5, cableDeep},
+		{1, 2, 0.39, 512, -1.25, cableDeep},
 		{0, 2, 0.48, 1024, -0.25, cableFast},
 		{0, 2, 0.6, 1024, 1.25, cableFast},
 		{0, 2, 0.72, 1024, 2.75, cableFast},
