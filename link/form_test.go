@@ -405,6 +405,39 @@ func TestMovedClock(t *testing.T) {
 	}
 }
 
+// What waits because an end is moved is no queue that a sender built: CoDel counts from the end of it.
+func TestCoDelWaitsForTheEndOfMotion(t *testing.T) {
+	m := newMedium(t, testSeed)
+	a, b := m.add("alpha", func(c *Config) { c.Queue = FQCoDel; withForms(c) }), m.add("beta", withForms)
+	m.meet()
+	e := a.engine
+	m.run(10*time.Second, func() bool { return !e.current.active && e.access.asked == nil })
+	p, now := e.peerNamed("beta"), m.now
+	for i := range 20 {
+		if err := e.EnqueuePacket(now, udp(a.addr, b.addr, 1, i, 500)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	drops := func(d time.Duration) uint64 {
+		before := e.stats.Queue.Dropped
+		for end := now.Add(d); now.Before(end); now = now.Add(100 * time.Millisecond) {
+			e.nextPacket(now, p)
+		}
+		return e.stats.Queue.Dropped - before
+	}
+	p.swings = true
+	if n := drops(20 * time.Second); n > 0 {
+		t.Errorf("%d packets were dropped while an end was moved", n)
+	}
+	p.swings, p.unsteady = false, false
+	if n := drops(min(e.pace(p).target, time.Second)); n > 0 {
+		t.Errorf("%d packets were dropped right after", n)
+	}
+	if n := drops(20 * time.Second); n == 0 {
+		t.Error("nothing was dropped of what waited for long where nobody moved")
+	}
+}
+
 // A long burst that is lost whole because an end is moved: plain ones are wanted in
 // the mode that the modem would like, until the path is as it was; no shorter burst that
 // noise could have hit as well changes that.

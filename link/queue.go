@@ -524,7 +524,10 @@ func (e *Engine) nextPacket(now time.Time, p *peer) *packet {
 		}
 		pkt.judged = now
 		f := pkt.flow
-		if !f.codel.signal(now, now.Sub(pkt.born), f.waiting, e.cfg.MTU, e.pace(p)) {
+		if e.changing(p) {
+			p.steady = now
+		}
+		if !f.codel.signal(now, now.Sub(later(pkt.born, p.steady)), f.waiting, e.cfg.MTU, e.pace(p)) {
 			return pkt
 		}
 		if markCE(pkt.data) {
