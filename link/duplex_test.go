@@ -166,3 +166,119 @@ func TestDuplexSteady(t *testing.T) {
 		t.Errorf("%d of %d packets came", got, sent)
 	}
 }
+
+// TestDuplexShortFrames: frames of a few octets come in modes that are far too fast for longer
+// ones, as their bits fill a symbol that holds many more. A station whose traffic is mostly
+// such, acknowledgements of TCP's, is not asked for those modes: what it has to say
+// beside them arrives.
+func TestDuplexShortFrames(t *testing.T) {
+	const snr, short, every, alone, seconds = 12.5, 16, 100 * time.Millisecond, 20, 60
+	m := newMedium(t, testSeed)
+	m.duplex, m.table = true, nil
+	for i := range 24 {
+		m.table = append(m.table, phy.Mode{MCS: phy.MCS(i), NetBPS: 10000 * math.Pow(1.1, float64(i)), SNRdB: 1.25 * float64(i), FrameOctets: 512})
+	}
+	m.took = func(b *phy.Burst) time.Duration {
+		d := 20 * time.Millisecond
+		for _, f := range b.Frames {
+			d += time.Duration(float64(8*len(f)) / m.table[b.MCS].NetBPS * float64(time.Second))
+		}
+		return d
+	}
+	m.heard = func(n *node, b *phy.Burst) phy.Event {
+		ev := phy.Event{Kind: phy.Received, Burst: phy.Burst{MCS: b.MCS, Control: b.Control, Frames: append([][]byte{}, b.Frames...)}, Quality: phy.Quality{SNR: snr}}
+		for i, f := range b.Frames {
+			if len(f) > short && m.table[b.MCS].SNRdB > snr {
+				ev.Burst.Control, ev.Burst.Frames[i] = nil, nil // both are in one codeword
+			}
+		}
+		return ev
+	}
+	a, b := m.add("alpha", nil), m.add("beta", nil)
+	m.meet()
+	sent := map[byte]time.Time{}
+	var longest time.Duration
+	b.deliver = func(p []byte) {
+		if len(p) == 84 {
+			longest = max(longest, m.now.Sub(sent[p[31]]))
+			delete(sent, p[31])
+		}
+	}
+	for i := range seconds {
+		if i >= alone {
+			sent[byte(i)] = m.now
+			m.send(a, udp(a.addr, b.addr, 2000, i, 84))
+		}
+		for j := range int(time.Second / every) {
+			m.send(a, udp(a.addr, b.addr, 3000, i<<8+j, 32))
+			m.run(every, nil)
+		}
+	}
+	// Not more than one repetition each: a burst, the wait for its answer, and another.
+	if longest > time.Second || len(sent) > 1 {
+		t.Errorf("packets of 84 octets took up to %v, and %d never came", longest, len(sent))
+	}
+}
+
+// TestShortFramesMargin: frames of a few octets that come narrow the margin to what it begins
+// with, and no further; whole ones do.
+func TestShortFramesMargin(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		short bool
+		lossy bool
+		least float64 // dB
+		most  float64
+	}{
+		{"short", true, false, startMargin - firstStep, startMargin},
+		{"short, after loss", true, true, startMargin - backStep, startMargin},
+		{"whole", false, false, minMargin, minMargin},
+	} {
+		r := newReception(modes(duplexModes()))
+		if r.leap = duplexLeap; tt.lossy {
+			r.lossy, r.margin, r.step = true, maxMargin, mostStep
+		}
+		for range 1000 {
+			r.frames(1, 0, true, tt.short, duplexLoss, math.Inf(-1))
+		}
+		if r.margin < tt.least || r.margin > tt.most {
+			t.Errorf("%s: a margin of %.2f dB, want %.1f to %.1f", tt.name, r.margin, tt.least, tt.most)
+		}
+	}
+}
+
+// TestShortBurstsLead: a burst with little in it goes in a mode that needs less than the one
+// allowed where that takes hardly longer, and in the quickest where it takes much longer;
+// one that fills frames goes in the mode allowed.
+func TestShortBurstsLead(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		octets int
+		factor float64 // rate from mode to mode
+		want   int
+	}{
+		{"little, modes are close", 60, 1.1, 5},
+		{"much, modes are close", 400, 1.1, 7},
+		{"little, modes are far apart", 60, 3, 7},
+	} {
+		m := newMedium(t, testSeed)
+		m.duplex, m.table = true, nil
+		for i := range 8 {
+			m.table = append(m.table, phy.Mode{MCS: phy.MCS(i), NetBPS: 40000 * math.Pow(tt.factor, float64(i-7)), SNRdB: 15 + 1.2*float64(i), FrameOctets: 512})
+		}
+		m.took = func(b *phy.Burst) time.Duration {
+			d := 5 * time.Millisecond
+			for _, f := range b.Frames {
+				d += time.Duration(float64(8*len(f)) / m.table[b.MCS].NetBPS * float64(time.Second))
+			}
+			return d
+		}
+		a, b := m.add("alpha", nil), m.add("beta", nil)
+		m.meet()
+		p := a.engine.peerAt(b.engine.address)
+		p.tx.snr = math.NaN()
+		if got := a.engine.quickest(p, 7, shortOctets, tt.octets, time.Second); got != tt.want {
+			t.Errorf("%s: mode %d, want %d", tt.name, got, tt.want)
+		}
+	}
+}

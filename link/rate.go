@@ -189,9 +189,10 @@ func (e *Engine) bound(r *reception, mode int) float64 {
 }
 
 // frames takes the outcome of a burst's frames; wanted tells that the burst came
-// in the mode asked for, so that its outcome says something about the margin, and bound
-// is the widest one with which that mode is asked for: narrower ones are no better.
-func (r *reception) frames(total, lost int, wanted bool, target, bound float64) {
+// in the mode asked for, so that its outcome says something about the margin; short that
+// its frames were, so that longer ones need a margin even if these came. bound is the
+// widest one with which that mode is asked for: narrower ones are no better.
+func (r *reception) frames(total, lost int, wanted, short bool, target, bound float64) {
 	if total == 0 {
 		return
 	}
@@ -228,6 +229,7 @@ func (r *reception) frames(total, lost int, wanted bool, target, bound float64) 
 			}
 			r.step = max(leastStep, r.step/2)
 		}
+	case short && r.margin <= startMargin:
 	case wanted && r.lossy && r.margin-backStep > r.edge:
 		r.margin -= backStep
 	case wanted && r.lossy:
@@ -243,6 +245,13 @@ func (r *reception) frames(total, lost int, wanted bool, target, bound float64) 
 	}
 	r.margin = max(r.least, min(most, r.margin))
 }
+
+// short tells whether frames of so many octets, or a burst with so many, say little of a mode.
+// They come where longer ones would not: their bits fill symbols that hold many more, or are
+// too few for one of them to be wrong. Acknowledgements of TCP's are such, for minutes.
+func short(m *phy.Mode, octets int) bool { return float64(octets) < shortShare*float64(m.FrameOctets) }
+
+const shortShare = 0.125
 
 // climb keeps the margin, unless something was lost already, from leaping over the mode
 // next to the one with an index: what a table does not promise is tried one mode at a

@@ -418,7 +418,8 @@ func (e *Engine) takeFrames(now time.Time, p *peer, in *inbox, c *control, b *ph
 		mode := e.modes.index(b.MCS)
 		late := form == phy.Plain && rx.told >= 0 && mode > rx.told                         // on its way when we asked for less: it tells nothing new
 		if !late && !p.moves && !p.swings && (form == phy.Plain || !p.forms[form].barred) { // no margin makes up for motion
-			rx.frames(n, lost, rx.asked(e.modes, mode, e.formed), e.target(want), e.bound(rx, mode))
+			brief := form == phy.Plain && short(&e.modes[mode], octets)
+			rx.frames(n, lost, rx.asked(e.modes, mode, e.formed), brief, e.target(want), e.bound(rx, mode))
 			if !e.formed {
 				rx.climb(e.modes, want)
 			}

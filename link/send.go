@@ -239,8 +239,12 @@ const shortestFrame = 64
 
 // quickest is the mode, none faster than the one allowed, in which a burst with a
 // control block and so many octets of fragments is over first: a fast mode's long
-// symbols do not pay for a small packet. Among equals it is the most robust.
-func (e *Engine) quickest(allowed, control, pending int, loss float64, budget time.Duration) int {
+// symbols do not pay for a small packet. Among equals it is the most robust. What is short
+// is in codewords that are short, too, which need more SNR than the long ones that the mode
+// was allowed for (Polyanskiy, Poor, Verdú, IEEE Trans. IT 56, 2010): if that takes hardly
+// longer, it goes in a mode that needs shortLead less.
+func (e *Engine) quickest(p *peer, allowed, control, pending int, budget time.Duration) int {
+	loss := p.tx.loss
 	took := func(mode int) (time.Duration, bool) {
 		if pending == 0 {
 			return e.airtime(mode, control, 0, 0), true
@@ -262,8 +266,23 @@ func (e *Engine) quickest(allowed, control, pending int, loss float64, budget ti
 			mode, best = i, d
 		}
 	}
+	least := e.modes[allowed].SNRdB - shortLead
+	if there := p.tx.snr - shortLead; there < least { // not if it is not known
+		least = there
+	}
+	tight := func(i int) bool { return e.modes[i].SNRdB > least }
+	if pending == 0 || !short(&e.modes[mode], pending) {
+		return mode
+	}
+	for i := mode - 1; i >= 0 && tight(mode); i-- {
+		if d, ok := took(i); ok && d <= best+best/2 {
+			mode = i
+		}
+	}
 	return mode
 }
+
+const shortLead = 2.0 // dB
 
 // fill puts fragments of what waits for p into e.frames, parity behind them. It
 // returns nil when nothing waits. The frames are as cut has them, if it has any.
@@ -377,7 +396,7 @@ func (e *Engine) pack(now time.Time, p *peer, burst *sentBurst, octets, k int) (
 // evenAs is how many frames as long as those that were lost, octets, make a burst that
 // brings about as much for its time as k of the length that is best; 0: none do.
 func (e *Engine) evenAs(mode, control, pending, octets int, loss float64, budget time.Duration, k, best int) int {
-	if octets > e.modes[mode].FrameOctets || octets <= fragHead {
+	if octets > e.modes[mode].FrameOctets || octets <= fragHead || evenLeast*octets < best {
 		return 0
 	}
 	rate := func(k, octets int) float64 {
@@ -393,6 +412,10 @@ func (e *Engine) evenAs(mode, control, pending, octets int, loss float64, budget
 // evenShare is worth to be given for the same frames once more: where much is lost
 // they are much likelier to be read than new ones.
 const evenShare = 0.85
+
+// evenLeast keeps a burst of bulk from being cut to the length of a ping that was lost: so
+// many times as long as those frames the ones that are best may be.
+const evenLeast = 2
 
 // repeat puts frames that were lost into e.frames as they were, as many as k at most, if
 // all that is in them is still to be sent: a receiver that adds up what it hears of
@@ -707,7 +730,7 @@ func (e *Engine) buildUnicast(now time.Time, p *peer, answer bool, say speech, a
 		if pending > 0 && pending <= urgentOctets {
 			mode = p.tx.sure(mode) // it would be as long again until it is sent once more
 		}
-		mode = e.quickest(mode, len(e.block), pending, p.tx.loss, budget)
+		mode = e.quickest(p, mode, len(e.block), pending, budget)
 	}
 	var burst *sentBurst
 	if say != mute {

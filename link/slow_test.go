@@ -133,7 +133,7 @@ func TestClimb(t *testing.T) {
 	r.heard(5, exact)
 	before, _ := r.want(m)
 	for range 8 {
-		r.frames(4, 0, true, m.target(before), math.Inf(-1))
+		r.frames(4, 0, true, false, m.target(before), math.Inf(-1))
 		r.climb(m, before)
 		i, _ := r.want(m)
 		if promised := m.suiting(r.snr); i > max(before+1, promised) {
@@ -323,7 +323,7 @@ func TestMarginComesBack(t *testing.T) {
 			best := e.modes.suiting(r.snr)
 			burst := func(lost int) int {
 				i, _ := r.want(e.modes)
-				r.frames(1, lost, true, e.target(i), e.bound(&r, i))
+				r.frames(1, lost, true, false, e.target(i), e.bound(&r, i))
 				i, _ = r.want(e.modes)
 				return i
 			}

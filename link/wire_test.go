@@ -527,20 +527,20 @@ func TestRate(t *testing.T) {
 	}
 	// Until something is lost the margin narrows by 0.5, 1, 2 … dB.
 	for range 3 {
-		r.frames(10, 0, true, mostLoss, math.Inf(-1))
+		r.frames(10, 0, true, false, mostLoss, math.Inf(-1))
 	}
 	if i, _ := r.want(m); i != 2 || math.Abs(r.margin-(startMargin-3.5)) > 1e-9 {
 		t.Errorf("after success: mode %d with margin %.1f", i, r.margin)
 	}
 	for range 3 {
-		r.frames(10, 10, true, mostLoss, math.Inf(-1))
+		r.frames(10, 10, true, false, mostLoss, math.Inf(-1))
 	}
 	if i, _ := r.want(m); i != 1 {
 		t.Errorf("after loss: mode %d with margin %.1f", i, r.margin)
 	}
 	narrow := r.margin
 	for range 20 {
-		r.frames(10, 0, true, mostLoss, math.Inf(-1))
+		r.frames(10, 0, true, false, mostLoss, math.Inf(-1))
 	}
 	if d := narrow - r.margin; d < 1 || d > 4 {
 		t.Errorf("after loss the margin narrows by %.2f dB in 20 bursts, want 1 to 4", d)
@@ -564,7 +564,7 @@ func TestRate(t *testing.T) {
 	// The outer loop rests where the loss is its target.
 	before = r.margin
 	for range 10 {
-		r.frames(10, 1, true, mostLoss, math.Inf(-1))
+		r.frames(10, 1, true, false, mostLoss, math.Inf(-1))
 	}
 	if d := r.margin - before; d > 1e-9 || d < -1e-9 {
 		t.Errorf("margin moved by %.3f dB at the loss it aims at", d)

@@ -18,6 +18,7 @@ import (
 // link are 256 packets of queue, which drops what does not fit.
 type tcpHost struct {
 	from, to netip.Addr
+	payload  int // octets of a segment, even
 
 	mu      sync.Mutex
 	carrier bool
@@ -46,16 +47,16 @@ type tcpHost struct {
 }
 
 const (
-	tcpHeads   = 20 + 20 + 12
-	tcpPayload = 1400 - tcpHeads
-	tcpQueue   = 256
-	tcpFirst   = 10
-	tcpLeast   = 200 * time.Millisecond
-	tcpDelay   = 40 * time.Millisecond
+	tcpHeads = 20 + 20 + 12
+	tcpMTU   = 1400 // octets
+	tcpQueue = 256
+	tcpFirst = 10
+	tcpLeast = 200 * time.Millisecond
+	tcpDelay = 40 * time.Millisecond
 )
 
 func newTCPHost(from, to netip.Addr) *tcpHost {
-	return &tcpHost{from: from, to: to, wake: make(chan struct{}, 1), una: 1, nxt: 1, top: 1, cwnd: tcpFirst, ssthresh: 1e9, rto: time.Second, next: 1, held: map[uint32]bool{}}
+	return &tcpHost{from: from, to: to, payload: tcpMTU - tcpHeads, wake: make(chan struct{}, 1), una: 1, nxt: 1, top: 1, cwnd: tcpFirst, ssthresh: 1e9, rto: time.Second, next: 1, held: map[uint32]bool{}}
 }
 
 func (h *tcpHost) ReadPacket(ctx context.Context, p []byte) (int, error) {
@@ -150,15 +151,15 @@ func (h *tcpHost) stop() {
 }
 
 func (h *tcpHost) push() {
-	for h.sending && float64(h.nxt-h.una) < h.cwnd*tcpPayload {
+	for h.sending && float64(h.nxt-h.una) < h.cwnd*float64(h.payload) {
 		if h.nxt == h.top && h.timed == 0 {
 			h.timed, h.timedAt = h.nxt, time.Now()
 		}
-		h.emit(h.nxt, tcpPayload)
+		h.emit(h.nxt, h.payload)
 		if h.nxt < h.top {
 			h.repeated++
 		}
-		h.nxt += tcpPayload
+		h.nxt += uint32(h.payload)
 		h.top = max(h.top, h.nxt)
 	}
 	if h.timer == nil && h.nxt != h.una {
@@ -173,7 +174,7 @@ func (h *tcpHost) expire() {
 	if !h.sending {
 		return
 	}
-	h.ssthresh = max(float64(h.nxt-h.una)/tcpPayload/2, 2)
+	h.ssthresh = max(float64(h.nxt-h.una)/float64(h.payload)/2, 2)
 	h.cwnd, h.nxt, h.dups, h.recovering, h.timed = 1, h.una, 0, false, 0
 	h.rto = min(2*h.rto, time.Minute)
 	h.push()
@@ -234,11 +235,11 @@ func (h *tcpHost) acknowledged(ack uint32) {
 			h.measure(time.Since(h.timedAt))
 			h.timed = 0
 		}
-		advanced := float64(ack-h.una) / tcpPayload
+		advanced := float64(ack-h.una) / float64(h.payload)
 		h.una, h.nxt = ack, max(h.nxt, ack)
 		switch {
 		case h.recovering && ack < h.recover: // one more was lost
-			h.emit(h.una, tcpPayload)
+			h.emit(h.una, h.payload)
 			h.repeated++
 			h.cwnd = max(1, h.cwnd-advanced+1)
 		case h.recovering:
@@ -259,9 +260,9 @@ func (h *tcpHost) acknowledged(ack uint32) {
 		case h.recovering:
 			h.cwnd++
 		case h.dups == 3 && ack >= h.recover:
-			h.ssthresh = max(float64(h.nxt-h.una)/tcpPayload/2, 2)
+			h.ssthresh = max(float64(h.nxt-h.una)/float64(h.payload)/2, 2)
 			h.recovering, h.recover, h.cwnd, h.timed = true, h.nxt, h.ssthresh+3, 0
-			h.emit(h.una, tcpPayload)
+			h.emit(h.una, h.payload)
 			h.repeated++
 		}
 	}

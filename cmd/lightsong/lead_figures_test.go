@@ -1,0 +1,137 @@
+//go:build figures
+
+package main
+
+import (
+	"context"
+	"encoding/binary"
+	"flag"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"lightsong/link"
+	"lightsong/phy"
+	"lightsong/phy/audio"
+	"lightsong/sims"
+)
+
+// pingHost is a tcpHost that also asks the other one for an echo of 84 octets now and
+// then, and answers such requests as a kernel does.
+type pingHost struct {
+	*tcpHost
+	sent map[uint16]time.Time
+	rtts []time.Duration
+}
+
+// ping sends n requests, one each interval.
+func (h *pingHost) ping(every time.Duration, n int) {
+	for i := range n {
+		p := make([]byte, 84)
+		p[0], p[8], p[9] = 0x45, 64, 1
+		binary.BigEndian.PutUint16(p[2:], uint16(len(p)))
+		copy(p[12:], h.from.AsSlice())
+		copy(p[16:], h.to.AsSlice())
+		binary.BigEndian.PutUint16(p[10:], ^uint16(onesSum(0, p[:20])))
+		p[20] = 8
+		binary.BigEndian.PutUint16(p[26:], uint16(i))
+		binary.BigEndian.PutUint64(p[28:], uint64(time.Now().UnixNano()))
+		binary.BigEndian.PutUint16(p[22:], ^uint16(onesSum(0, p[20:])))
+		h.mu.Lock()
+		h.sent[uint16(i)] = time.Now()
+		h.queue = append(h.queue, p)
+		h.poke()
+		h.mu.Unlock()
+		time.Sleep(every)
+	}
+}
+
+// WritePacket implements link.Host.
+func (h *pingHost) WritePacket(p []byte) error {
+	if p[9] != 1 {
+		return h.tcpHost.WritePacket(p)
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if p[20] == 0 {
+		h.rtts = append(h.rtts, time.Since(h.sent[binary.BigEndian.Uint16(p[26:])]))
+		return nil
+	}
+	q := slices.Clone(p)
+	copy(q[12:], p[16:20])
+	copy(q[16:], p[12:16])
+	q[20], q[22], q[23] = 0, 0, 0
+	binary.BigEndian.PutUint16(q[22:], ^uint16(onesSum(0, q[20:])))
+	h.queue = append(h.queue, q)
+	h.poke()
+	return nil
+}
+
+var (
+	leadSeed = flag.Uint64("lead-seed", 1, "TestPingBesideTCP: seed of the first run")
+	leadRuns = flag.Int("lead-runs", 1, "TestPingBesideTCP: runs")
+)
+
+// TestPingBesideTCP is TestPingUnderTCP without kernel and clock: a lead of 12.5 dB in virtual time, every sample,
+// a minute of pings after half a minute of TCP alone, in which all that goes back are
+// acknowledgements.
+//
+//	go test -tags figures -run PingBesideTCP -v ./cmd/lightsong [-lead-runs 6]
+func TestPingBesideTCP(t *testing.T) {
+	const settling, alone, beside, p95 = 20, 20, 60, 400 * time.Millisecond
+	for seed := *leadSeed; seed < *leadSeed+uint64(*leadRuns); seed++ {
+		synctest.Test(t, func(t *testing.T) {
+			begin := time.Now()
+			var hosts [2]*pingHost
+			for i := range hosts {
+				hosts[i] = &pingHost{tcpHost: newTCPHost(simulatedAddr(i), simulatedAddr(1-i)), sent: map[uint16]time.Time{}}
+				hosts[i].payload = 1280 - tcpHeads // the link's MTU
+			}
+			s := simulation{
+				profile: "cable", hosts: []link.Host{hosts[0], hosts[1]},
+				air: sims.AirConfig{Seed: seed, Room: sims.AirRoom{RT60: new(0.0), OwnEcho: new(false)},
+					Station: sims.AirStation{SNRdB: new(12.5), SpeakerLimit: new(1e9), MicDB: new(-3.0)}},
+			}
+			if *traced {
+				s.medium = func(i int, p *audio.PHY) phy.PHY {
+					return &tracer{PHY: p, name: string(rune('a' + i)), start: begin}
+				}
+			}
+			s.run(t, func(ctx context.Context, stations []*link.Runner) {
+				time.Sleep(5 * time.Second)
+				hosts[0].start()
+				arrived := func() int {
+					hosts[1].mu.Lock()
+					defer hosts[1].mu.Unlock()
+					return hosts[1].arrived
+				}
+				time.Sleep(settling * time.Second)
+				first := arrived()
+				time.Sleep(alone * time.Second)
+				second := arrived()
+				hosts[0].ping(time.Second, beside)
+				third := arrived()
+				stats, err := stations[0].Stats(ctx)
+				if err != nil {
+					t.Fatal(err)
+				}
+				for _, h := range hosts {
+					h.stop()
+				}
+				hosts[0].mu.Lock()
+				rtts := slices.Sorted(slices.Values(hosts[0].rtts))
+				hosts[0].mu.Unlock()
+				if len(rtts) < beside-1 { // the last one's answer may be under way
+					t.Fatalf("seed %d: %d of %d pings came back", seed, len(rtts), beside)
+				}
+				t.Logf("seed %d: TCP alone %.1f kb/s, beside pings %.1f, %d segments again; pings: median %v, p95 %v, most %v; queue %+v", seed,
+					8*float64(second-first)/alone/1e3, 8*float64(third-second)/beside/1e3, hosts[0].repeated,
+					rtts[len(rtts)/2], rtts[len(rtts)*95/100], rtts[len(rtts)-1], stats.Queue)
+				if got := rtts[len(rtts)*95/100]; got > p95 {
+					t.Errorf("seed %d: 95 %% of the pings within %v, want %v", seed, got, p95)
+				}
+			})
+		})
+	}
+}
