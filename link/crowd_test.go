@@ -330,6 +330,7 @@ func BenchmarkCrowd(b *testing.B) {
 		{10, 0.6, 5 * time.Minute, 20 * time.Minute},
 		{50, 0.1, 15 * time.Minute, 10 * time.Minute},
 		{50, 0.2, 15 * time.Minute, 10 * time.Minute},
+		{50, 0.37, 15 * time.Minute, 10 * time.Minute}, // three fifths of what fifty carry
 		{50, 0.6, 15 * time.Minute, 10 * time.Minute},
 		{200, 0.1, time.Minute, time.Minute},
 	} {
@@ -343,6 +344,45 @@ func BenchmarkCrowd(b *testing.B) {
 				b.ReportMetric(r.cpu, "cpu-s/h")
 			}
 		})
+	}
+}
+
+// contention is what n stations that always have something to send carry at best by contention
+// alone, bit/s: Bianchi's saturation throughput (IEEE JSAC 18(3), 2000, eq. 13) at the best probability of
+// a begin in a slot. An exchange of bits takes good of the medium, a collision bad.
+func contention(n int, slot, good, bad time.Duration, bits float64) (most float64) {
+	for p := 1e-4; p < 1; p *= 1.02 {
+		none := math.Pow(1-p, float64(n))
+		one := float64(n) * p * math.Pow(1-p, float64(n-1))
+		mean := none*slot.Seconds() + one*good.Seconds() + (1-none-one)*bad.Seconds()
+		most = max(most, one*bits/mean)
+	}
+	return most
+}
+
+// TestCrowdBounds is what docs/figures.md says of the medium of crowdMedium: a packet has a frame of about
+// 390 octets, 63 ms; a burst's head is 60 ms, the turnaround 20 ms, an answer waits 8 ms for the host.
+func TestCrowdBounds(t *testing.T) {
+	const (
+		head, frame, gap, host = 60 * time.Millisecond, 63 * time.Millisecond, 20 * time.Millisecond, 8 * time.Millisecond
+		slot, free             = 40 * time.Millisecond, 68 * time.Millisecond // T and T + 28 ms, which a begin waits for
+		packet                 = 8. * crowdPacket
+		several                = 6 // packets in a turn of half a second
+	)
+	exchange := head + frame + gap + host + head + gap
+	joint := head + 13*time.Millisecond + several*frame + gap
+	for _, c := range []struct {
+		name      string
+		got, want float64 // kb/s
+	}{
+		{"exchanges, each named before", packet / exchange.Seconds(), 13.9},
+		{"bursts to six, each named before", several * packet / joint.Seconds(), 40.8},
+		{"exchanges, fifty contend", contention(50, slot, exchange-gap+free, head+frame+free, packet), 7.7},
+		{"bursts to six, fifty contend", contention(50, slot, joint-gap+free, joint-gap+free, several*packet), 26.2},
+	} {
+		if got := c.got / 1000; math.Abs(got-c.want) > 0.1 {
+			t.Errorf("%s: %.2f kb/s, docs/figures.md has %.1f", c.name, got, c.want)
+		}
 	}
 }
 
