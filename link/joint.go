@@ -229,9 +229,10 @@ func (e *Engine) jointFrames(mode int, loss float64, budget time.Duration) (octe
 		if octets > 0 && (!p.hasData() || e.sendMode(p) < mode) {
 			continue
 		}
-		_, n := evenly(p.pending(p.windowOpen()), e.modes[mode].FrameOctets)
-		n = e.shorten(mode, e.cfg.Caps.MaxControl, max(n, shortestFrame), loss, budget)
-		if n == octets || n > e.modes[mode].FrameOctets {
+		full := e.modes[mode].FrameOctets
+		_, n := evenly(p.pending(p.windowOpen()), full)
+		n = e.shorten(mode, e.cfg.Caps.MaxControl, max(n, min(shortestFrame, full)), loss, budget)
+		if n == octets {
 			continue
 		}
 		k := 0

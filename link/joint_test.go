@@ -2,6 +2,7 @@ package link
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -9,9 +10,15 @@ import (
 )
 
 // newParty gives six stations that know one another, in a room where frames take some time.
-func newParty(t *testing.T, seed uint64) *medium {
+// octets is how long frames are; 0: as those of a lead.
+func newParty(t *testing.T, seed uint64, octets int) *medium {
 	m := newMedium(t, seed)
-	m.table, m.cost, m.latency = leadModes, 60*time.Millisecond, 10*time.Millisecond
+	m.table, m.cost, m.latency = slices.Clone(leadModes), 60*time.Millisecond, 10*time.Millisecond
+	for i := range m.table {
+		if octets > 0 {
+			m.table[i].FrameOctets = octets
+		}
+	}
 	for i := range 6 {
 		m.add(fmt.Sprintf("station %d", i), nil)
 	}
@@ -27,10 +34,11 @@ func TestJoint(t *testing.T) {
 		name    string
 		loss    float64
 		restart bool
-	}{{"clean", 0, false}, {"lossy", 0.1, false}, {"restart", 0, true}} {
+		octets  int // of a frame, 0: as the modes have
+	}{{"clean", 0, false, 0}, {"lossy", 0.1, false, 0}, {"restart", 0, true, 0}, {"short frames", 0, false, 48}} {
 		for seed := range uint64(3) {
 			t.Run(fmt.Sprintf("%s/%d", c.name, seed), func(t *testing.T) {
-				m := newParty(t, testSeed+seed)
+				m := newParty(t, testSeed+seed, c.octets)
 				m.controlLoss, m.frameLoss = c.loss, c.loss
 				joint, data := 0, 0
 				for _, n := range m.nodes {
@@ -99,7 +107,7 @@ func TestJoint(t *testing.T) {
 // a packet of 300 octets is on it for 49 ms, and each exchange has two heads of 60 ms and two turnarounds of 20,
 // 209 ms or more, of which a burst to five has a head, a turnaround, and the packets.
 func TestJointSaves(t *testing.T) {
-	m := newParty(t, testSeed)
+	m := newParty(t, testSeed, 0)
 	const rounds = 20
 	start := m.now
 	for i := range rounds {
