@@ -52,7 +52,7 @@ func TestOneLEDStarts(t *testing.T) {
 		t.Run(strconv.FormatUint(seed, 10), func(t *testing.T) {
 			onBeamOf(t, roomOf(n, seed), led.Config{}, nil, func(ctx context.Context, b *beam) {
 				var course strings.Builder
-				met := 0
+				var met int
 				for at := 10 * time.Second; ; {
 					met = b.acquaintances(ctx, t)
 					since := time.Since(b.began)
