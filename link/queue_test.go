@@ -129,7 +129,7 @@ func saturate(t testing.TB, c channel, q Discipline, ecn bool, flows int, ping b
 func TestPingUnderLoad(t *testing.T) {
 	d, less := 4*time.Minute, time.Duration(3)
 	if testing.Short() {
-		d, less = time.Minute, 2 // FIFO's queue has hardly filled up
+		d, less = 2*time.Minute, 2 // FIFO's queue has hardly filled up
 	}
 	for _, c := range channels {
 		for _, flows := range []int{1, 4} {
