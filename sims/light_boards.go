@@ -70,13 +70,7 @@ func NewLightBoards(cfg LightConfig, oneLED bool, names ...string) (*LightBoards
 
 // receivedByLED is received with the sender's kind of LED as receiver.
 func receivedByLED(from, to *optics) float64 {
-	dx, dy := to.x-from.x, to.y-from.y
-	d := math.Hypot(dx, dy)
-	if d == 0 {
-		return 0
-	}
-	out := (dx*math.Cos(from.toward) + dy*math.Sin(from.toward)) / d
-	in := -(dx*math.Cos(to.toward) + dy*math.Sin(to.toward)) / d
+	d, out, in := sight(from, to)
 	if out <= 0 || in <= 0 {
 		return 0
 	}

@@ -199,15 +199,21 @@ func (c *LightConfig) opticsOf(name string, drawn float64) optics {
 // received is the power of from's light on to's photodiode, W: Lambertian source,
 // flat detector, line of sight (Kahn, Barry, Proc. IEEE 85(2), 1997, eq. 10).
 func received(from, to *optics) float64 {
-	dx, dy := to.x-from.x, to.y-from.y
-	d := math.Hypot(dx, dy)
-	if d == 0 {
-		return 0
-	}
-	out := (dx*math.Cos(from.toward) + dy*math.Sin(from.toward)) / d
-	in := -(dx*math.Cos(to.toward) + dy*math.Sin(to.toward)) / d
+	d, out, in := sight(from, to)
 	if out <= 0 || in < to.field {
 		return 0
 	}
 	return from.power * min(1, (from.order+1)*to.area/(2*math.Pi*d*d)*math.Pow(out, from.order)*in)
+}
+
+// sight is the line from one station to another: its length in m, and the cosines between
+// it and where the one looks, and between it and where the other looks back; 0 without a length.
+func sight(from, to *optics) (d, out, in float64) {
+	dx, dy := to.x-from.x, to.y-from.y
+	if d = math.Hypot(dx, dy); d == 0 {
+		return 0, 0, 0
+	}
+	out = (dx*math.Cos(from.toward) + dy*math.Sin(from.toward)) / d
+	in = -(dx*math.Cos(to.toward) + dy*math.Sin(to.toward)) / d
+	return d, out, in
 }
