@@ -191,19 +191,24 @@ const (
 // longest is how many data frames of octets, with their parity, may be sent in a
 // burst of a length: at least one.
 func (e *Engine) longest(mode, control, octets int, loss float64, budget time.Duration) int {
-	fits := func(k int) bool {
-		n := k + parity(k, loss)
-		return n <= e.cfg.Caps.MaxFrames && e.airtime(mode, control, n, octets) <= budget
-	}
 	low, high := 1, maxData
 	for low < high {
-		if k := (low + high + 1) / 2; fits(k) {
+		k := (low + high + 1) / 2
+		if _, ok := e.fits(mode, control, octets, k, loss, budget); ok {
 			low = k
 		} else {
 			high = k - 1
 		}
 	}
 	return low
+}
+
+// fits tells how long a burst with k data frames of octets and their parity is, and
+// whether it is one within a budget.
+func (e *Engine) fits(mode, control, octets, k int, loss float64, budget time.Duration) (time.Duration, bool) {
+	n := k + parity(k, loss)
+	d := e.airtime(mode, control, n, octets)
+	return d, k <= maxData && n <= e.cfg.Caps.MaxFrames && d <= budget
 }
 
 // shorten is the most octets up to a number with which a single frame does not
@@ -251,10 +256,8 @@ func (e *Engine) quickest(p *peer, allowed, control, pending int, budget time.Du
 		}
 		octets := min(e.modes[mode].FrameOctets, pending)
 		k := (pending + octets - 1) / octets
-		if k > e.longest(mode, control, octets, loss, budget) {
-			return 0, false
-		}
-		return e.airtime(mode, control, k+parity(k, loss), octets), true
+		d, ok := e.fits(mode, control, octets, k, loss, budget)
+		return d, ok || k == 1
 	}
 	best, ok := took(allowed)
 	if !ok {
