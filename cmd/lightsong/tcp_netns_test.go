@@ -98,6 +98,7 @@ func TestTCP(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			const pings = 50
 			r := newPairRig(t, paced(tt.medium))
+			t.Logf("the first ping, in which the stations find their modes: %.0f ms", r.pings(t, 1, time.Second))
 			rtts := r.pings(t, pings, 500*time.Millisecond)
 			mean := 0.
 			for _, rtt := range rtts {
