@@ -23,7 +23,8 @@ const (
 	fadeBursts = 3   // in a row: a path with more noise after all; more by fadeDoubt where frames do not bear it out
 	fadeDoubt  = 4
 	trialLack  = 10.0 // dB below what a block needs at which it is tried: plain bursts may see so much of the echoes
-	headLead   = 5.0  // dB that a plain burst without frames needs less than the mode asked for: its head is 4 dB stronger, and there was a margin
+	headLead   = 5.0  // dB that a plain burst without frames needs less than the mode asked for: its head is 4 dB stronger, and there was a margin;
+	openLead   = 1.5  // where others are to read it, too, because it may tell who speaks next
 	restMost   = 4    // bursts of other forms for which one rests at most after it has failed
 	restLongs  = 8    // likewise a long one
 	proofs     = 2    // such bursts before the first long one after motion
@@ -452,7 +453,11 @@ type layout struct {
 func (e *Engine) layOut(p *peer, mode, control, pending int, careful bool, budget time.Duration) layout {
 	limits, trial := e.limitsOf(p, mode)
 	if pending == 0 && p.silent == 0 && p.polled < 2 {
-		limits[phy.Plain] = max(mode, e.modes.suiting(e.modes[mode].SNRdB+headLead))
+		lead := headLead
+		if e.others() > 1 {
+			lead = openLead
+		}
+		limits[phy.Plain] = max(mode, e.modes.suiting(e.modes[mode].SNRdB+lead))
 		if i := limits[phy.Block]; careful && i >= 0 {
 			limits[phy.Block] = e.modes.suiting(e.modes[i].SNRdB - carefulBy)
 		}
