@@ -612,11 +612,7 @@ func (e *Engine) layOut(p *peer, mode, control, pending int, careful bool, budge
 // is moved, or p wanted neither blocks nor long bursts, though it could tell in which mode, or one of
 // those was not read; and nothing has shown yet that this is over.
 func (e *Engine) changing(p *peer) bool {
-	changing := p.unsteady || p.swings
-	for f := range p.forms {
-		changing = changing || p.forms[f].fails > 0
-	}
-	return e.formed && changing
+	return e.formed && (p.unsteady || p.swings || p.forms[phy.Block].fails > 0 || p.forms[phy.Long].fails > 0)
 }
 
 // staysLively tells whether bursts to p are in none of the slowest modes.

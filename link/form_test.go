@@ -438,6 +438,64 @@ func TestCoDelWaitsForTheEndOfMotion(t *testing.T) {
 	}
 }
 
+// What had room while bursts were long keeps it while an end is moved, as long as it would for a station that
+// is gone; then what waits is bounded by what the path carries.
+func TestRoomWhileMoved(t *testing.T) {
+	e, p := formed(t)
+	p.tx.want, p.tx.snr = 0, 20
+	e.takeForms(p, &control{formed: true, forms: [phy.Forms]uint8{phy.Block: 4, phy.Long: 4, phy.Middle: 0}})
+	now := time.Now()
+	still := e.roomFor(now, p)
+	if want := bound(e.modes[4].NetBPS, longsWaiting*e.cfg.longBurst, e.cfg.QueueOctets); still != want {
+		t.Errorf("room for %d octets while all lies still, want %d", still, want)
+	}
+	p.swings = true
+	least := bound(e.rate(p), e.patience(p), e.cfg.QueueOctets)
+	if least >= still {
+		t.Fatalf("carried, the path carries as much: %d and %d octets", least, still)
+	}
+	for _, c := range []struct {
+		after time.Duration
+		want  int
+	}{{0, still}, {holdFor - 1, still}, {holdFor, least}, {holdFor + time.Second, least}} {
+		if got := e.roomFor(now.Add(c.after), p); got != c.want {
+			t.Errorf("carried for %v: room for %d octets, want %d", c.after, got, c.want)
+		}
+	}
+	p.swings = false
+	if got := e.roomFor(now.Add(time.Hour), p); got != still {
+		t.Errorf("put down: room for %d octets, want %d", got, still)
+	}
+}
+
+// A middle burst that was not read says nothing of the path: where long bursts go none follows it that could
+// show that it was chance.
+func TestMiddleBurstsTellNothing(t *testing.T) {
+	for f, want := range []bool{phy.Plain: false, phy.Block: true, phy.Long: true, phy.Middle: false} {
+		e, p := formed(t)
+		p.tx.want, p.tx.snr = 1, 20
+		e.outcome(p, &sentBurst{form: phy.Form(f), airtime: time.Second, mode: 3, pieces: make([][]piece, 2)}, 2)
+		if got := e.changing(p); got != want {
+			t.Errorf("a burst of form %d was not read: the path changes %v, want %v", f, got, want)
+		}
+	}
+}
+
+// An answer goes in a mode in which its head is read all the same; where others are there they have to read it as well.
+func TestHeadLead(t *testing.T) {
+	e, p := formed(t)
+	e.modes[2].SNRdB = e.modes[1].SNRdB + (headLead+openLead)/2
+	p.tx.want, p.tx.snr = 1, 20
+	mode := func() int { return e.layOut(p, 1, headOctets, 0, false, e.cfg.MaxBurst).mode }
+	if got := mode(); got != 2 {
+		t.Errorf("two stations: mode %d, want 2", got)
+	}
+	e.newPeer(time.Now(), 8, 1)
+	if got := mode(); got != 1 {
+		t.Errorf("three stations: mode %d, want 1", got)
+	}
+}
+
 // A long burst that is lost whole because an end is moved: plain ones are wanted in
 // the mode that the modem would like, until the path is as it was; no shorter burst that
 // noise could have hit as well changes that.

@@ -287,6 +287,17 @@ func bound(rate float64, wait time.Duration, most int) int {
 	return min(most, max(leastQueue, int(rate/8*wait.Seconds())))
 }
 
+// roomFor is the most octets that may wait for p. Where bursts have forms a path that was faster a moment ago
+// is soon so again, as an end that is carried is put down: what waits then has as long as for a station that is
+// gone. To drop it would leave TCP with dozens of holes to fill, in rounds of seconds.
+func (e *Engine) roomFor(now time.Time, p *peer) int {
+	limit := bound(e.rate(p), e.patience(p), e.cfg.QueueOctets)
+	if !e.formed || limit >= p.roomy || now.Sub(p.roomyAt) >= holdFor {
+		p.roomy, p.roomyAt = limit, now
+	}
+	return p.roomy
+}
+
 // enqueue puts a packet into the queue of its flow to p, unless what waits there
 // makes it needless.
 func (e *Engine) enqueue(now time.Time, p *peer, h *ipHeader, pkt *packet) {
@@ -313,7 +324,7 @@ func (e *Engine) enqueue(now time.Time, p *peer, h *ipHeader, pkt *packet) {
 	e.queued.Packets++
 	e.queued.Octets += len(pkt.data)
 	if e.cfg.Queue == FQCoDel && p != e.all {
-		for limit := bound(e.rate(p), e.patience(p), e.cfg.QueueOctets); p.waiting > limit; {
+		for limit := e.roomFor(now, p); p.waiting > limit; {
 			e.dropHead(p, p.fattest())
 		}
 	}

@@ -15,7 +15,7 @@ import (
 // kernel's: NewReno (RFC 5681, 6582) without SACK and ECN, an initial window of ten
 // segments (RFC 6928), RFC 6298's timer with Linux's least value, acknowledgements
 // for each second segment or after 40 ms, timestamps' 12 octets in each segment. Before the
-// link are 256 packets of queue, which drops what does not fit.
+// link are 256 packets of queue, which drops what does not fit. With a scoreboard it is as able as a kernel's.
 type tcpHost struct {
 	from, to netip.Addr
 	payload  int // octets of a segment, even
@@ -38,8 +38,10 @@ type tcpHost struct {
 	timedAt       time.Time
 	timer         *time.Timer
 	repeated      int
+	able          *scoreboard // nil: NewReno
 
 	next    uint32
+	newest  uint32 // segment that came last
 	held    map[uint32]bool
 	unacked int
 	delayed *time.Timer
@@ -103,12 +105,16 @@ func onesSum(sum uint32, p []byte) uint32 {
 	return sum
 }
 
-// emit queues a segment. The payload's length is even.
-func (h *tcpHost) emit(seq uint32, payload int) {
+// emit queues a segment. The payload's length is even; blocks are those of SACK.
+func (h *tcpHost) emit(seq uint32, payload int, blocks ...[2]uint32) {
 	if len(h.queue) >= tcpQueue {
 		return
 	}
-	p := make([]byte, tcpHeads+payload)
+	heads := tcpHeads
+	if len(blocks) > 0 {
+		heads += 4 + 8*len(blocks)
+	}
+	p := make([]byte, heads+payload)
 	p[0], p[8], p[9] = 0x45, 64, 6
 	binary.BigEndian.PutUint16(p[2:], uint16(len(p)))
 	copy(p[12:], h.from.AsSlice())
@@ -118,11 +124,18 @@ func (h *tcpHost) emit(seq uint32, payload int) {
 	binary.BigEndian.PutUint32(t, 5001<<16|5001)
 	binary.BigEndian.PutUint32(t[4:], seq)
 	binary.BigEndian.PutUint32(t[8:], h.next)
-	t[12], t[13], t[14], t[15] = (tcpHeads-20)/4<<4, 0x10, 0xFF, 0xFF
+	t[12], t[13], t[14], t[15] = byte((heads-20)/4<<4), 0x10, 0xFF, 0xFF
 	copy(t[20:], []byte{1, 1, 8, 10})
 	binary.BigEndian.PutUint32(t[24:], uint32(time.Now().UnixMilli()))
+	if len(blocks) > 0 {
+		copy(t[32:], []byte{1, 1, 5, byte(2 + 8*len(blocks))})
+		for i, b := range blocks {
+			binary.BigEndian.PutUint32(t[36+8*i:], b[0])
+			binary.BigEndian.PutUint32(t[40+8*i:], b[1])
+		}
+	}
 	octets := rand.NewPCG(uint64(seq), 1) // nothing to compress; an octet sent again is the same
-	for i := tcpHeads - 20; i < len(t); i++ {
+	for i := heads - 20; i < len(t); i++ {
 		t[i] = byte(octets.Uint64())
 	}
 	sum := onesSum(6+uint32(len(t)), p[12:20])
@@ -151,6 +164,10 @@ func (h *tcpHost) stop() {
 }
 
 func (h *tcpHost) push() {
+	if h.able != nil {
+		h.pushAble()
+		return
+	}
 	for h.sending && float64(h.nxt-h.una) < h.cwnd*float64(h.payload) {
 		if h.nxt == h.top && h.timed == 0 {
 			h.timed, h.timedAt = h.nxt, time.Now()
@@ -174,6 +191,10 @@ func (h *tcpHost) expire() {
 	if !h.sending {
 		return
 	}
+	if h.able != nil {
+		h.expireAble()
+		return
+	}
 	h.ssthresh = max(float64(h.nxt-h.una)/float64(h.payload)/2, 2)
 	h.cwnd, h.nxt, h.dups, h.recovering, h.timed = 1, h.una, 0, false, 0
 	h.rto = min(2*h.rto, time.Minute)
@@ -184,9 +205,13 @@ func (h *tcpHost) WritePacket(p []byte) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	t := p[20:]
-	seq, ack, payload := binary.BigEndian.Uint32(t[4:]), binary.BigEndian.Uint32(t[8:]), len(p)-tcpHeads
+	seq, ack, payload := binary.BigEndian.Uint32(t[4:]), binary.BigEndian.Uint32(t[8:]), len(p)-20-int(t[12]>>4)*4
 	if payload > 0 {
 		h.take(seq, payload)
+		return nil
+	}
+	if h.able != nil {
+		h.acknowledgedAble(ack, t)
 		return nil
 	}
 	h.acknowledged(ack)
@@ -199,7 +224,7 @@ func (h *tcpHost) take(seq uint32, payload int) {
 	if seq >= h.next && !h.held[seq] {
 		h.arrived += payload
 	}
-	h.held[seq] = true
+	h.held[seq], h.newest = true, seq
 	for h.held[h.next] {
 		delete(h.held, h.next)
 		h.next += uint32(payload)
@@ -223,7 +248,11 @@ func (h *tcpHost) take(seq uint32, payload int) {
 
 func (h *tcpHost) answer() {
 	h.unacked = 0
-	h.emit(1, 0)
+	var blocks [][2]uint32
+	if h.able != nil {
+		blocks = h.blocks()
+	}
+	h.emit(1, 0, blocks...)
 }
 
 func (h *tcpHost) acknowledged(ack uint32) {
