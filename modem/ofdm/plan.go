@@ -113,7 +113,7 @@ func (p *plan) set(prof *profile, s scale, mcs, frames, octets, control int) err
 	p.samples += prof.taper * s.times
 	p.block(prof, s)
 	longest := float64(maxSeconds)
-	if m.class == 0 {
+	if !c.weak {
 		longest = maxFastSeconds
 	}
 	if p.seconds(s) > longest {

@@ -39,6 +39,7 @@ type class struct {
 	coded    int     // coded bits of the header, even
 	pilots   int     // one carrier in so many of each header symbol
 	lo, hi   float64 // Hz, of the band
+	weak     bool    // for modes in which a packet may take long
 }
 
 // mode is one row of a profile's table, that is an MCS.
@@ -117,11 +118,12 @@ func (p *profile) at(rate int) (scale, error) {
 //
 // Shapes of the cable: from single packets to bulk.
 var (
-	cableHead = numerology{512, 32}
-	cableWeak = numerology{1024, 64}
-	cableDeep = []numerology{cableWeak}
-	cableFast = []numerology{cableHead, {1024, 48}, {4096, 96}}
-	cableBulk = []numerology{cableHead, {1024, 48}, {4096, 96}, {8192, 96}}
+	cableQuick = numerology{256, 32}
+	cableHead  = numerology{512, 32}
+	cableWeak  = numerology{1024, 64}
+	cableDeep  = []numerology{cableWeak}
+	cableFast  = []numerology{cableHead, {1024, 48}, {4096, 96}}
+	cableBulk  = []numerology{cableHead, {1024, 48}, {4096, 96}, {8192, 96}}
 )
 
 // Blocks of the cable, for what is alone: an acknowledgement, a keystroke.
@@ -143,38 +145,39 @@ var cable = profile{
 	spread:   0.5e-3,
 
 	blocks:      cableBlocks,
-	blockClass:  4,
+	blockClass:  5,
 	blockPilots: 8,
 	blockLeast:  1.2,
 	classes: []class{
+		{chirp: 192, head: cableQuick, training: 1, coded: 120, pilots: 12, lo: 500, hi: 21000},
 		{chirp: 448, head: cableHead, training: 1, coded: 232, pilots: 12, lo: 500, hi: 21000},
-		{chirp: 1024, falling: true, head: cableWeak, training: 1, coded: 720, pilots: 12, lo: 500, hi: 21000},
-		{chirp: 4096, head: cableWeak, training: 3, coded: 5800, pilots: 12, lo: 500, hi: 21000},
-		{chirp: 12288, falling: true, head: cableWeak, training: 6, coded: 36000, pilots: 8, lo: 500, hi: 21000},
+		{chirp: 1024, falling: true, head: cableWeak, training: 1, coded: 720, pilots: 12, lo: 500, hi: 21000, weak: true},
+		{chirp: 4096, head: cableWeak, training: 3, coded: 5800, pilots: 12, lo: 500, hi: 21000, weak: true},
+		{chirp: 12288, falling: true, head: cableWeak, training: 6, coded: 36000, pilots: 8, lo: 500, hi: 21000, weak: true},
 		{chirp: 256, falling: true, coded: 232, lo: 500, hi: 21000}, // blocks
 	},
 	modes: []mode{
-		{3, 2, 0.0072, 144, -19, cableDeep},
-		{3, 2, 0.0095, 176, -18, cableDeep},
-		{3, 2, 0.013, 224, -16.5, cableDeep},
-		{3, 2, 0.018, 288, -15.25, cableDeep},
-		{3, 2, 0.025, 352, -14, cableDeep},
-		{3, 2, 0.034, 416, -12.75, cableDeep},
-		{2, 2, 0.044, 256, -11.25, cableDeep},
-		{2, 2, 0.066, 320, -9.75, cableDeep},
-		{2, 2, 0.092, 384, -8.25, cableDeep},
-		{2, 2, 0.127, 512, -7, cableDeep},
-		{1, 2, 0.16, 512, -5.5, cableDeep},
-		{1, 2, 0.22, 512, -4, cableDeep},
-		{1, 2, 0.3, 512, -2.75, cableDeep},
-		{1, 2, 0.39, 512, -1.25, cableDeep},
-		{0, 2, 0.48, 1024, -0.25, cableFast},
-		{0, 2, 0.6, 1024, 1.25, cableFast},
-		{0, 2, 0.72, 1024, 2.75, cableFast},
-		{0, 4, 0.421, 664, 3.75, cableFast},
-		{0, 4, 0.496, 732, 5, cableFast},
-		{0, 4, 0.576, 796, 6, cableFast},
-		{0, 4, 0.661, 856, 7.25, cableFast},
+		{4, 2, 0.0072, 144, -19, cableDeep},
+		{4, 2, 0.0095, 176, -18, cableDeep},
+		{4, 2, 0.013, 224, -16.5, cableDeep},
+		{4, 2, 0.018, 288, -15.25, cableDeep},
+		{4, 2, 0.025, 352, -14, cableDeep},
+		{4, 2, 0.034, 416, -12.75, cableDeep},
+		{3, 2, 0.044, 256, -11.25, cableDeep},
+		{3, 2, 0.066, 320, -9.75, cableDeep},
+		{3, 2, 0.092, 384, -8.25, cableDeep},
+		{3, 2, 0.127, 512, -7, cableDeep},
+		{2, 2, 0.16, 512, -5.5, cableDeep},
+		{2, 2, 0.22, 512, -4, cableDeep},
+		{2, 2, 0.3, 512, -2.75, cableDeep},
+		{2, 2, 0.39, 512, -1.25, cableDeep},
+		{1, 2, 0.48, 1024, -0.25, cableFast},
+		{1, 2, 0.6, 1024, 1.25, cableFast},
+		{1, 2, 0.72, 1024, 2.75, cableFast},
+		{1, 4, 0.421, 664, 3.75, cableFast},
+		{1, 4, 0.496, 732, 5, cableFast},
+		{1, 4, 0.576, 796, 6, cableFast},
+		{1, 4, 0.661, 856, 7.25, cableFast},
 		{0, 6, 0.487, 724, 8.5, cableFast},
 		{0, 6, 0.562, 784, 10, cableFast},
 		{0, 6, 0.625, 832, 11.25, cableFast},
@@ -241,7 +244,7 @@ var cable2 = profile{
 	modes:    doubled(cable.modes),
 }
 
-const cable2Classes = 3
+const cable2Classes = 4
 
 // pairLoss is how much more SNR, in dB, a mode needs with two streams: the
 // receiver estimates twice as many paths, and the training that takes makes
@@ -252,7 +255,7 @@ func pairLoss(m *mode) float64 {
 	switch {
 	case m.bits >= 22:
 		return 0.5
-	case m.bits >= 14 || m.class > 0:
+	case m.bits >= 14 || cable.classes[m.class].weak:
 		return 0.25
 	}
 	return 0
@@ -303,9 +306,9 @@ var air = profile{
 	blockLeast:  1.2,
 	classes: []class{
 		{chirp: 1024, head: airFirst, training: 1, coded: 480, pilots: 8, lo: 1000, hi: 20000},
-		{chirp: 2048, falling: true, head: airHead, training: 2, coded: 1300, pilots: 12, lo: 1000, hi: 20000},
-		{chirp: 4096, head: airHead, training: 2, coded: 5800, pilots: 12, lo: 1000, hi: 20000},
-		{chirp: 12288, falling: true, head: airHead, training: 4, coded: 36000, pilots: 8, lo: 1000, hi: 20000},
+		{chirp: 2048, falling: true, head: airHead, training: 2, coded: 1300, pilots: 12, lo: 1000, hi: 20000, weak: true},
+		{chirp: 4096, head: airHead, training: 2, coded: 5800, pilots: 12, lo: 1000, hi: 20000, weak: true},
+		{chirp: 12288, falling: true, head: airHead, training: 4, coded: 36000, pilots: 8, lo: 1000, hi: 20000, weak: true},
 		{chirp: 1024, falling: true, coded: 256, lo: 1000, hi: 20000}, // blocks
 	},
 	modes: []mode{
@@ -369,7 +372,7 @@ var ultra = profile{
 	spread:   20e-3,
 	classes: []class{
 		{chirp: 4096, head: ultraHead, training: 1, coded: 900, pilots: 8, lo: 17000, hi: 20500},
-		{chirp: 12288, falling: true, head: ultraHead, training: 2, coded: 4400, pilots: 8, lo: 17000, hi: 20500},
+		{chirp: 12288, falling: true, head: ultraHead, training: 2, coded: 4400, pilots: 8, lo: 17000, hi: 20500, weak: true},
 	},
 	modes: []mode{
 		{1, 2, 0.037, 96, -19, ultraShort},
@@ -412,7 +415,7 @@ var voice = profile{
 	spread:   10e-3,
 	classes: []class{
 		{chirp: 4096, head: voiceHead, training: 1, coded: 900, pilots: 8, lo: 300, hi: 2700},
-		{chirp: 12288, falling: true, head: voiceHead, training: 2, coded: 5000, pilots: 8, lo: 300, hi: 2700},
+		{chirp: 12288, falling: true, head: voiceHead, training: 2, coded: 5000, pilots: 8, lo: 300, hi: 2700, weak: true},
 	},
 	modes: []mode{
 		{1, 2, 0.043, 96, -20.5, voiceShort},

@@ -57,9 +57,11 @@ func (d *Demodulator) gone() bool {
 }
 
 // bandPower is the mean power of n samples from a number on, inside the band, of the
-// channel that the burst was found on.
+// channel that the burst was found on. It looks at whole blocks of the first finder, if there
+// are any: in a part of one a converter's offset leaks into the band.
 func (d *Demodulator) bandPower(from int64, n int) float64 {
 	f := d.finders[0]
+	n = max(min(n, f.n), n/f.n*f.n)
 	x := d.from(from)[:n]
 	var sum float64
 	for len(x) > 0 {
