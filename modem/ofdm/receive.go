@@ -438,6 +438,7 @@ func (r *receiver) prepareBody() (body, all []symbol) {
 	all = body
 	if p.dense > 0 {
 		// Its first symbol has enough pilots for a start.
+		r.bridge(body[:1])
 		r.clock.centre, r.clock.delayError = body[0].time, 0.02*float64(times)
 		r.transform(p.body, body[:1])
 		r.estimateComb(body[:1])
@@ -479,6 +480,47 @@ func (r *receiver) prepareBody() (body, all []symbol) {
 	return body, all
 }
 
+// bridge refines the skew by how far the body's first symbol lies from where the head
+// has it: over a head of a few short symbols alone it is known to some ppm, and
+// the carriers of a long symbol then mix. A lead's channel is the same for both, but for what lies
+// between the head's carriers.
+func (r *receiver) bridge(first []symbol) {
+	const doubt = 0.01 // samples, that the head's channel between its carriers may be wrong by
+	p := &r.plan
+	way, head := &r.bodyWay, &r.headWay
+	way.h, way.noise = resize(way.h, p.body.carriers), resize(way.noise, p.body.carriers)
+	ratio := float32(p.head.n) / float32(p.body.n)
+	for k := range way.h {
+		x := max(0, float32(p.body.first+k)*ratio-float32(p.head.first))
+		i := min(int(x), p.head.carriers-1)
+		way.h[k], way.noise[k] = between(head.h, i, x-float32(i)), head.noise[i]
+	}
+	before := r.clock
+	r.transform(p.body, first)
+	if r.lost(first[0].time) {
+		at, delay, _ := r.search(p.body, first, way)
+		r.clock = before
+		r.shift(before.centre, 0, delay/(at-before.centre))
+		r.transform(p.body, first)
+	}
+	for range 2 {
+		r.follow(p.body, first, way, before)
+		r.transform(p.body, first)
+	}
+	r.clock.skewError = max(r.clock.skewError, doubt*float64(r.scale.times)/(first[0].time-before.centre))
+}
+
+// between is the cubic (Lagrange) through the four values around number i of h at t behind it.
+func between(h []complex64, i int, t float32) complex64 {
+	last := len(h) - 1
+	a, b, c, e := h[max(0, min(last, i-1))], h[min(last, i)], h[min(last, i+1)], h[min(last, i+2)]
+	wa := -t * (t - 1) * (t - 2) / 6
+	wb := (t + 1) * (t - 1) * (t - 2) / 2
+	wc := -(t + 1) * t * (t - 2) / 2
+	we := (t + 1) * t * (t - 1) / 6
+	return complex(wa*real(a)+wb*real(b)+wc*real(c)+we*real(e), wa*imag(a)+wb*imag(b)+wc*imag(c)+we*imag(e))
+}
+
 // estimateBody makes the channel from symbols with pilots everywhere.
 func (r *receiver) estimateBody(symbols []symbol) {
 	r.est.estimate(&r.bodyWay, r.plan.body, r.scale.times, symbols)
@@ -509,16 +551,8 @@ func (r *receiver) estimateComb(symbols []symbol) {
 	full := &r.bodyWay
 	full.power, full.floor, full.late = way.power, way.floor, way.late
 	full.h, full.noise = resize(full.h, p.body.carriers), resize(full.noise, p.body.carriers)
-	at := func(i int) complex64 { return way.h[max(0, min(n-1, i))] }
 	for k := range full.h {
-		// The cubic through the four neighbours (Lagrange).
-		i, t := k/d, float32(k%d)/float32(d)
-		a, b, c, e := at(i-1), at(i), at(i+1), at(i+2)
-		wa := -t * (t - 1) * (t - 2) / 6
-		wb := (t + 1) * (t - 1) * (t - 2) / 2
-		wc := -(t + 1) * t * (t - 2) / 2
-		we := (t + 1) * t * (t - 1) / 6
-		full.h[k] = complex(wa*real(a)+wb*real(b)+wc*real(c)+we*real(e), wa*imag(a)+wb*imag(b)+wc*imag(c)+we*imag(e))
+		full.h[k] = between(way.h, k/d, float32(k%d)/float32(d))
 		full.noise[k] = way.noise[min(n-1, (k+d/2)/d)]
 	}
 }
