@@ -282,3 +282,28 @@ func TestShortBurstsLead(t *testing.T) {
 		}
 	}
 }
+
+// Frames are shortened where a burst's symbols are whole, as far as the burst then brings
+// more for its time: 1000 octets a symbol of 0.1 s.
+func TestSnug(t *testing.T) {
+	const symbol, length = 100 * time.Millisecond, 1000
+	e := &Engine{cfg: Config{Airtime: func(b *phy.Burst) time.Duration {
+		n := 0
+		for _, f := range b.Frames {
+			n += len(f)
+		}
+		return time.Duration((n+length-1)/length) * symbol
+	}}, modes: modes{{MCS: 0}}, zeros: make([]byte, 2000)}
+	for _, tt := range []struct{ octets, n, want int }{
+		{500, 2, 500},  // whole symbols already
+		{540, 2, 500},  // two symbols would hold 1080, one 1000
+		{840, 2, 840},  // two, and one would be too far below
+		{1010, 2, 995}, // three, and two hold 2000: steps of 1/64
+		{70, 1, 70},
+	} {
+		got := e.snug(0, 0, tt.octets, tt.n)
+		if got != tt.want {
+			t.Errorf("%d frames of %d octets at most: %d, want %d", tt.n, tt.octets, got, tt.want)
+		}
+	}
+}

@@ -238,6 +238,25 @@ func (e *Engine) another(mode, control, octets, k, pending int, loss float64, bu
 	return octets, k
 }
 
+// snug is the length of n frames, a little below octets, with which a burst brings most for its time:
+// its symbols are whole, and the last one may hold next to nothing.
+func (e *Engine) snug(mode, control, octets, n int) int {
+	best, most := octets, 0.0
+	step := max(1, octets/snugSteps)
+	for i := range snugSteps / 4 {
+		o := octets - i*step
+		if o < shortestFrame {
+			break
+		}
+		if rate := float64(o-fragHead) / e.airtime(mode, control, n, o).Seconds(); rate > most {
+			best, most = o, rate
+		}
+	}
+	return best
+}
+
+const snugSteps = 64 // of which a quarter is tried
+
 // shortestFrame is what a frame is cut to for the sake of a short burst: less
 // would be mostly headers.
 const shortestFrame = 64
@@ -312,6 +331,9 @@ func (e *Engine) fill(now time.Time, p *peer, mode, control int, loss float64, c
 		k = (pending + octets - fragHead - 1) / (octets - fragHead)
 		k = min(k, maxData, e.longest(mode, control, octets, loss, budget))
 		octets, k = e.another(mode, control, octets, k, pending, loss, budget)
+		if k*(octets-fragHead) < pending {
+			octets = e.snug(mode, control, octets, k+parity(k, loss))
+		}
 		if k > 1 {
 			octets = min(octets, (pending+k-1)/k+fragHead) // even lengths: no frame is mostly padding
 		}

@@ -226,6 +226,40 @@ func TestModeTableHolds(t *testing.T) {
 	}
 }
 
+// The short head of the cable's fast modes is good to 2 dB less than the weakest of them, whatever
+// the clocks.
+func TestShortHeads(t *testing.T) {
+	const seed, bursts, mcs = 23, 10, 21
+	s := newStation(t, "cable", 48000)
+	for _, ppm := range []float64{-312, 100, 312} {
+		rng := rand.New(rand.NewPCG(seed, 3))
+		o := s.send(t, path{snr: cable.modes[mcs].snr - 2, ppm: ppm}, mcs, bursts, 1, 800, 13, rng) // too long for a block
+		if o.announced < bursts || o.control < bursts {
+			t.Errorf("%g ppm: %d of %d headers, %d control blocks (seed %d)", ppm, o.announced, bursts, o.control, seed)
+		}
+	}
+}
+
+// A body of one long symbol, behind a head that is too short to tell the skew to a
+// few ppm, needs no more SNR than the bodies of the table. 5 ppm mix the carriers at the top of
+// the band by −30 dB.
+func TestOneLongSymbol(t *testing.T) {
+	const seed, bursts = 29, 12
+	for _, c := range []struct{ mcs, octets int }{{30, 1340}, {45, 1212}} {
+		s := newStation(t, "cable", 48000)
+		for _, ppm := range []float64{-100, 40, 312} {
+			rng := rand.New(rand.NewPCG(seed, uint64(c.mcs)))
+			o := s.send(t, path{snr: cable.modes[c.mcs].snr + 1, ppm: ppm, highHz: 20}, c.mcs, bursts, 2, c.octets, 12, rng)
+			if n := s.mod.plan.bodyCount; n != 1 {
+				t.Fatalf("MCS %d: a body of %d symbols, want one", c.mcs, n)
+			}
+			if o.share() < 0.9 {
+				t.Errorf("MCS %d, %g ppm: %d of %d frames (seed %d)", c.mcs, ppm, o.delivered, o.frames, seed)
+			}
+		}
+	}
+}
+
 // The tables are dense, in order, and below Shannon's limit.
 func TestTables(t *testing.T) {
 	for _, p := range profiles {
