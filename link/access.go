@@ -89,6 +89,7 @@ type access struct {
 	pausedTo  time.Time // the PHY failed, or the airtime is used up
 	hidden    time.Time // when a station that we do not hear was answered last
 	floor     floor
+	usage     usage // by anybody
 }
 
 // question is what a peer was asked last.
@@ -116,8 +117,12 @@ func (e *Engine) drawBackoff(now time.Time) time.Duration {
 		return 0
 	}
 	window := max(e.access.window, e.firstWindow(now))
-	if w := e.beaconWindow(); w > window && e.nextBeacon().Before(now.Add(time.Duration(w)*e.slot())) {
+	ordered := e.ordered(now)
+	if w := e.beaconWindow(); w > window && e.nextBeacon().Before(now.Add(time.Duration(w)*e.slot())) && (!ordered || e.beacons.urgent) {
 		return time.Duration(e.random.IntN(w)) * e.slot() // those who do not know one another draw, too
+	}
+	if ordered {
+		return e.place(e.access.floor.behind)
 	}
 	return time.Duration(e.drawSlot(window)) * e.slot()
 }
@@ -144,7 +149,7 @@ func (e *Engine) drawSlot(window int) int {
 // those who wait may go first; if nobody did lately, nobody waits.
 func (e *Engine) endExchange(now time.Time) {
 	a := &e.access
-	if a.with != nil && a.initiator && a.floor.next == 0 && (now.Sub(a.rival) < rivalFor || now.Sub(a.alone) >= rivalFor) {
+	if a.with != nil && a.initiator && a.floor.next == 0 && !e.ordered(now) && (now.Sub(a.rival) < rivalFor || now.Sub(a.alone) >= rivalFor) {
 		share := min(1, float64(now.Sub(a.since))/float64(e.cfg.MaxExchange))
 		a.backoff = max(a.backoff, e.drawBackoff(now)+time.Duration(share*float64(e.crowd(rivalWindow))*float64(e.slot())))
 		a.yielded = now
@@ -239,6 +244,7 @@ func (e *Engine) accessTick(now time.Time) {
 	}
 	e.sense(now)
 	e.floorLapses(now)
+	e.slotPassed(now)
 }
 
 // ridesOn tells whether the answer of p may still come, because a burst is under
@@ -282,6 +288,9 @@ func (e *Engine) becameIdle(now time.Time) {
 	a := &e.access
 	if a.busy {
 		e.stats.Airtime.Busy += now.Sub(a.busyFrom)
+		if !a.ignored {
+			a.usage.note(now, now.Sub(a.busyFrom))
+		}
 	}
 	a.busy, a.ignored = false, false
 	e.extend(now.Add(slack))
@@ -606,6 +615,7 @@ func (p *peer) says() bool {
 func (e *Engine) burstLeft(now time.Time, c *current) {
 	a := &e.access
 	a.lastBurst = now
+	a.usage.note(now, c.airtime)
 	e.floorNamed(now, &e.control, true)
 	if c.kind == unicast && c.wanted {
 		if !c.peer.question.open || !e.cfg.Caps.FullDuplex {

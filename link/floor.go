@@ -34,7 +34,8 @@ const (
 // floor is who may speak.
 type floor struct {
 	next     uint16    // address named last; anyone; 0: nobody was named
-	from     uint16    // whose turn it was when anyone was named
+	from     uint16    // whose turn it is, or was when anyone was named
+	behind   uint16    // address behind which the floor goes on, where it does so in order
 	gave     bool      // we named it
 	toldMore bool      // others have heard that we have more to send,
 	toldAt   time.Time // when we last said so
@@ -170,6 +171,12 @@ func (e *Engine) turnLimit(now time.Time) time.Duration {
 // nextSpeaker is the next station, by address, of those that want to speak after
 // our turn with p; now and then anyone; 0 if none is known.
 func (e *Engine) nextSpeaker(now time.Time, p *peer) uint16 {
+	if e.ordered(now) {
+		if e.control.flags&flagAnswer != 0 {
+			return e.nextInOrder(now, p.address) // whose turn it was
+		}
+		return e.nextInOrder(now, e.address)
+	}
 	if !e.control.more && !e.othersWant(now) {
 		return 0
 	}
@@ -235,6 +242,14 @@ func (e *Engine) floorNamed(now time.Time, c *control, ours bool) {
 		}
 	case c.next != 0 && c.next != anyone && c.next != e.address && (q == nil || !q.live()) && e.mayMeetHidden(now):
 		e.reserved(now, e.ifs()+e.reservable()) // we will not hear it begin, only who answers it
+	}
+	ordered := e.ordered(now)
+	if ordered && c.flags&flagAnswer == 0 {
+		e.passedOver(now, f.behind, c.src)
+	}
+	if f.behind = e.goesOnBehind(c); ordered {
+		e.access.backoff = e.place(f.behind)
+		return
 	}
 	apart := e.access.window == minWindow || f.next == anyone && e.others() < openSlots // else contention is what keeps colliding stations apart
 	if f.next != 0 && !e.hasFloor() && apart {

@@ -50,6 +50,8 @@ type peer struct {
 	recallAt time.Time // when it is called next, while it is gone
 	metAt    time.Time // acquaintance is one-sided since then, or it was asked then
 	greeted  int       // doublings of how long nothing is done about that
+	metFirst time.Time // it was heard for the first time
+	chance   time.Time // it spoke last, or had its slot in an open floor and did not
 	more     bool      // it said that it has more to send
 	talks    bool      // its last burst had data for us
 	hurries  time.Time // when it said last that somebody waits for small packets of its
@@ -163,7 +165,7 @@ func (e *Engine) newPeer(now time.Time, address, epoch uint16) *peer {
 		oldest := slices.MinFunc(e.peers, func(a, b *peer) int { return a.heard.Compare(b.heard) })
 		e.removePeer(now, oldest)
 	}
-	p := &peer{suits: -1, clock: math.NaN(), lastClock: math.NaN(), scheduler: scheduler{pool: &e.pool}, headers: header.NewCompressor(true), address: address, epoch: epoch, state: PeerHeard, heard: now, interval: e.minBeaconInterval(), metAt: now}
+	p := &peer{suits: -1, clock: math.NaN(), lastClock: math.NaN(), scheduler: scheduler{pool: &e.pool}, headers: header.NewCompressor(true), address: address, epoch: epoch, state: PeerHeard, heard: now, metFirst: now, interval: e.minBeaconInterval(), metAt: now}
 	p.tx, p.rx = newTransmission(e.modes), newReception(e.modes)
 	switch {
 	case e.cfg.Caps.FullDuplex:
