@@ -370,6 +370,17 @@ func contention(n int, slot, good, bad time.Duration, bits float64) (most float6
 	return most
 }
 
+// rounds is how long a round of n stations in order takes, s, when so many packets come in a second: an idle one costs a slot, one with
+// packets begin and head, and each packet a frame; reports cost nothing. It is the round in which as many packets come as it
+// brings across (Kleinrock and Scholl, IEEE Trans. Comm. COM-28(7), 1980); the mean wait is half of it.
+func rounds(n int, packets float64, slot, begin, head, frame time.Duration) (round float64) {
+	for range 1000 {
+		idle := math.Exp(-packets / float64(n) * round)
+		round = float64(n)*(idle*slot.Seconds()+(1-idle)*(begin+head).Seconds()) + packets*round*frame.Seconds()
+	}
+	return round
+}
+
 // TestCrowdBounds is what docs/figures.md says of the medium of crowdMedium: a packet has a frame of about
 // 390 octets, 63 ms; a burst's head is 60 ms, the turnaround 20 ms, an answer waits 8 ms for the host.
 func TestCrowdBounds(t *testing.T) {
@@ -392,6 +403,15 @@ func TestCrowdBounds(t *testing.T) {
 	} {
 		if got := c.got / 1000; math.Abs(got-c.want) > 0.1 {
 			t.Errorf("%s: %.2f kb/s, docs/figures.md has %.1f", c.name, got, c.want)
+		}
+	}
+	for _, c := range []struct {
+		stations int
+		load     float64 // bit/s
+		want     float64 // s
+	}{{50, 4000, 2.6}, {50, 8100, 3.6}, {50, 16200, 7.8}, {50, 20200, 10.8}, {50, 24200, 14.0}, {10, 24200, 2.8}} {
+		if got := rounds(c.stations, c.load/packet, slot, gap+free, head+13*time.Millisecond, frame); math.Abs(got-c.want) > 0.1 {
+			t.Errorf("%d stations, %.0f b/s: rounds of %.2f s, docs/figures.md has %.1f", c.stations, c.load, got, c.want)
 		}
 	}
 }
