@@ -10,7 +10,8 @@ import (
 // sender has more to send, and the last one of a turn, and the answer to it, name
 // the station that may speak next: it begins at once. If it stays silent, those
 // who said that they want follow by rank, a slot for each; then those of whom
-// nobody knows. Now and then nobody is named, and newcomers go first.
+// nobody knows. Now and then nobody is named, and newcomers go first: by lot, or where many share a
+// busy medium in order (order.go).
 const (
 	anyone    = broadcast        // named: the floor is open
 	openSlots = 4                // that newcomers draw from before the others' ranks, of few stations,
