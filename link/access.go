@@ -248,7 +248,8 @@ func (e *Engine) accessTick(now time.Time) {
 }
 
 // ridesOn tells whether the answer of p may still come, because a burst is under
-// way: on a full-duplex medium it is in that one or rides on the one behind it.
+// way: on a full-duplex medium it is in that one or rides on the one behind it, of which
+// nothing is known before most of its head has been heard.
 func (e *Engine) ridesOn(now time.Time, p *peer) bool {
 	a, q := &e.access, &p.question
 	at := now
@@ -258,7 +259,7 @@ func (e *Engine) ridesOn(now time.Time, p *peer) bool {
 	case !a.busy || a.ignored:
 		return false
 	}
-	q.answerBy = at.Add(hostTurn + slack)
+	q.answerBy = at.Add(hostTurn + slack + e.airtime(max(0, p.rx.told), shortOctets, 0, 0))
 	if q.answerBy.After(q.latest) {
 		q.answerBy = q.latest
 	}

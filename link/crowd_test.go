@@ -124,13 +124,11 @@ func capacityOf(tb testing.TB) float64 {
 	return float64(8*crowdPacket*got) / m.now.Sub(begin).Seconds()
 }
 
-// runCrowd lets n stations find each other for settle, and then loads them for lasts. A share loss of control blocks and of
-// frames, drawn at each receiver, is lost.
-func runCrowd(tb testing.TB, n int, load, loss float64, settle, lasts time.Duration) (c crowd) {
+// runCrowd lets n stations find each other for settle, and then loads them for lasts.
+func runCrowd(tb testing.TB, n int, load float64, settle, lasts time.Duration) (c crowd) {
 	c.capacity = capacityOf(tb)
 	began := cpuTime(tb)
 	m := crowdMedium(tb, n, testSeed)
-	m.controlLoss, m.frameLoss = loss, loss
 	m.run(settle, nil)
 	pairs := 0
 	for _, x := range m.nodes {
@@ -306,22 +304,19 @@ func cpuTime(tb testing.TB) float64 {
 
 // TestCrowd: ten stations at a fifth, and at three fifths, of what a pair of them carries, and twenty at half of it: all
 // find each other, hardly a packet is lost, nobody is at a disadvantage and nothing piles up. Where the floor goes round in
-// order no burst meets another, but for the first seconds of load, and hardly one where a fiftieth of all bursts is missed, so that not all
-// agree on whose turn it is.
+// order no burst meets another, but for the first seconds of load.
 func TestCrowd(t *testing.T) {
 	for _, c := range []struct {
 		stations int
 		load     float64
-		loss     float64
 		collided float64 // at most
 	}{
-		{10, 0.2, 0, 0.1}, // in order at times
-		{10, 0.6, 0, 0.01},
-		{20, 0.5, 0, 0.01},
-		{20, 0.4, 0.02, 0.03},
+		{10, 0.2, 0.1}, // in order at times
+		{10, 0.6, 0.01},
+		{20, 0.5, 0.01},
 	} {
-		r := runCrowd(t, c.stations, c.load, c.loss, time.Duration(c.stations)*20*time.Second, 10*time.Minute)
-		if r.found < 1-c.loss || r.lost > 0.01 || r.jain < 0.95 || r.waiting[1] > 100*crowdPacket || r.collided > c.collided {
+		r := runCrowd(t, c.stations, c.load, time.Duration(c.stations)*20*time.Second, 10*time.Minute)
+		if r.found < 1 || r.lost > 0.01 || r.jain < 0.95 || r.waiting[1] > 100*crowdPacket || r.collided > c.collided {
 			t.Errorf("%d stations: %v", c.stations, r)
 		}
 		t.Logf("%d stations: %v", c.stations, r)
@@ -336,24 +331,22 @@ func TestCrowd(t *testing.T) {
 func BenchmarkCrowd(b *testing.B) {
 	for _, c := range []struct {
 		stations      int
-		load, loss    float64
+		load          float64
 		settle, lasts time.Duration
 	}{
-		{10, 0.2, 0, 5 * time.Minute, 20 * time.Minute},
-		{10, 0.4, 0, 5 * time.Minute, 20 * time.Minute},
-		{10, 0.6, 0, 5 * time.Minute, 20 * time.Minute},
-		{20, 0.4, 0.02, 5 * time.Minute, 20 * time.Minute},
-		{20, 0.4, 0.1, 5 * time.Minute, 20 * time.Minute},
-		{50, 0.1, 0, 15 * time.Minute, 10 * time.Minute},
-		{50, 0.2, 0, 15 * time.Minute, 10 * time.Minute},
-		{50, 0.4, 0, 15 * time.Minute, 10 * time.Minute},
-		{50, 0.5, 0, 15 * time.Minute, 10 * time.Minute}, // three fifths of what fifty carry
-		{50, 0.6, 0, 15 * time.Minute, 10 * time.Minute},
-		{200, 0.1, 0, time.Minute, time.Minute},
+		{10, 0.2, 5 * time.Minute, 20 * time.Minute},
+		{10, 0.4, 5 * time.Minute, 20 * time.Minute},
+		{10, 0.6, 5 * time.Minute, 20 * time.Minute},
+		{50, 0.1, 15 * time.Minute, 10 * time.Minute},
+		{50, 0.2, 15 * time.Minute, 10 * time.Minute},
+		{50, 0.4, 15 * time.Minute, 10 * time.Minute},
+		{50, 0.5, 15 * time.Minute, 10 * time.Minute}, // three fifths of what fifty carry
+		{50, 0.6, 15 * time.Minute, 10 * time.Minute},
+		{200, 0.1, time.Minute, time.Minute},
 	} {
-		b.Run(fmt.Sprintf("%d/%.0f/%.0f", c.stations, 100*c.load, 100*c.loss), func(b *testing.B) {
+		b.Run(fmt.Sprintf("%d/%.0f", c.stations, 100*c.load), func(b *testing.B) {
 			for range b.N {
-				r := runCrowd(b, c.stations, c.load, c.loss, c.settle, c.lasts)
+				r := runCrowd(b, c.stations, c.load, c.settle, c.lasts)
 				b.Log(r)
 				b.ReportMetric(r.jain, "Jain")
 				b.ReportMetric(r.p95.Seconds(), "s-p95")

@@ -307,3 +307,51 @@ func TestSnug(t *testing.T) {
 		}
 	}
 }
+
+// TestDuplexStart: where both ways are open and only noise counts, a station asks for what its first bursts promise, though
+// nothing but small packets come, by which no margin narrows.
+func TestDuplexStart(t *testing.T) {
+	for _, duplex := range []bool{false, true} {
+		m := newMedium(t, testSeed)
+		m.duplex, m.table = duplex, []phy.Mode{{NetBPS: 2000, SNRdB: -7, FrameOctets: 474}, {MCS: 1, NetBPS: 5000, SNRdB: -5.75, FrameOctets: 474}, {MCS: 2, NetBPS: 7000, SNRdB: -4.5, FrameOctets: 474}}
+		a, b := m.add("alpha", nil), m.add("beta", nil)
+		a.snr, b.snr = -4, -4
+		m.meet()
+		p := a.engine.peerAt(b.engine.address)
+		for range 20 {
+			p.rx.frames(1, 0, true, true, duplexLoss, math.Inf(-1))
+		}
+		want := 0
+		if duplex {
+			want = 1
+		}
+		if i, ok := p.rx.want(m.table); !ok || i != want {
+			t.Errorf("duplex %v: mode %d, want %d (%.2f dB, margin %.2f, %+v)", duplex, i, want, p.rx.snr, p.rx.margin, p.rx.ceiling)
+		}
+	}
+}
+
+// TestAnswerBehind: an answer that rides on the burst behind the one that is under way is waited for until its head, of which
+// the receiver knows nothing before, has been heard.
+func TestAnswerBehind(t *testing.T) {
+	m := newMedium(t, testSeed)
+	m.duplex, m.cost = true, 500*time.Millisecond
+	a, b := m.add("alpha", nil), m.add("beta", nil)
+	m.meet()
+	e, p := a.engine, a.engine.peerAt(b.engine.address)
+	now := m.now
+	e.HandleEvent(now, &phy.Event{Kind: phy.Busy})
+	p.question = question{open: true, id: p.nextID, asked: now, answerBy: now.Add(time.Millisecond), latest: now.Add(time.Minute)}
+	before := e.stats.Bursts.Silence
+	now = now.Add(time.Second) // the end of the burst that was under way
+	e.tick(now)
+	e.HandleEvent(now, &phy.Event{Kind: phy.Idle})
+	now = now.Add(m.cost)
+	if e.tick(now); e.stats.Bursts.Silence != before {
+		t.Error("the answer was given up while its head was on the medium")
+	}
+	now = now.Add(m.cost)
+	if e.tick(now); e.stats.Bursts.Silence != before+1 {
+		t.Error("what never came was not given up")
+	}
+}

@@ -169,7 +169,7 @@ func (e *Engine) newPeer(now time.Time, address, epoch uint16) *peer {
 	p.tx, p.rx = newTransmission(e.modes), newReception(e.modes)
 	switch {
 	case e.cfg.Caps.FullDuplex:
-		p.rx.leap = duplexLeap
+		p.rx.leap, p.rx.margin, p.rx.start = duplexLeap, duplexStart, duplexStart
 	case e.formed:
 		p.rx.leap = roomLeap
 	}

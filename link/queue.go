@@ -314,7 +314,7 @@ func (e *Engine) enqueue(now time.Time, p *peer, h *ipHeader, pkt *packet) {
 		return
 	}
 	f = p.flow(key)
-	if f.waiting+len(pkt.data) <= urgentOctets && !pkt.segment.pure {
+	if f.waiting+len(pkt.data) <= urgentOctets && pkt.segment.waited() {
 		p.interactive, p.typist = now, key
 	}
 	pkt.expect = p.headers.Expect(pkt.data, key)

@@ -235,6 +235,32 @@ func TestCoDel(t *testing.T) {
 	}
 }
 
+// TestWaited: for what of TCP somebody may wait.
+func TestWaited(t *testing.T) {
+	for _, tt := range []struct {
+		name    string
+		flags   byte
+		payload int
+		want    bool
+	}{
+		{"opens", tcpSYN, 0, true},
+		{"answers that", tcpSYN | tcpACK, 0, false},
+		{"acknowledges", tcpACK, 0, false},
+		{"says something", tcpACK | tcpPSH, 1, true},
+		{"ends", tcpACK | tcpFIN, 0, false},
+		{"says something and ends", tcpACK | tcpFIN, 1, true},
+	} {
+		p := make([]byte, 20+tt.payload)
+		p[12], p[13] = 5<<4, tt.flags
+		if s := parseSegment(p); s.waited() != tt.want {
+			t.Errorf("%s: %v, want %v", tt.name, s.waited(), tt.want)
+		}
+	}
+	if !new(segment).waited() {
+		t.Error("nobody waits for what is not TCP")
+	}
+}
+
 // TestMarkCE: the mark is one bit or two, and the IPv4 checksum stays right.
 func TestMarkCE(t *testing.T) {
 	a, b := netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("10.0.0.2")

@@ -22,6 +22,7 @@ const (
 	duplexLoss  = 0.002 // likewise where both ways are open, for what the mode is faster by beyond duplexCost
 	duplexCost  = 0.1
 	startMargin = 3.0 // dB
+	duplexStart = 1.0 // likewise on a full-duplex medium, where there are no echoes and nobody else: noise is what the tables are measured in
 	minMargin   = -6.0
 	maxMargin   = 6.0  // as long as most frames arrive
 	marginStep  = 1.0  // dB wider, when all frames of a burst are lost; doubled with each such burst in a row
@@ -103,6 +104,7 @@ func (m modes) comfortable(snr float64) int {
 type reception struct {
 	snr     float64 // dB, smoothed; NaN before the first
 	margin  float64 // dB
+	start   float64 // dB, what it began with
 	step    float64 // dB, by which the margin narrows
 	leap    float64 // dB, the most of step
 	widen   float64 // dB, by which it widens when all is lost
@@ -117,7 +119,7 @@ type reception struct {
 }
 
 func newReception(m modes) reception {
-	return reception{snr: math.NaN(), margin: startMargin, step: firstStep, leap: mostLeap, widen: marginStep, edge: math.Inf(-1), ceiling: newCeiling(m), least: minMargin, told: -1}
+	return reception{snr: math.NaN(), margin: startMargin, start: startMargin, step: firstStep, leap: mostLeap, widen: marginStep, edge: math.Inf(-1), ceiling: newCeiling(m), least: minMargin, told: -1}
 }
 
 // heard takes the SNR of a burst, NaN for none, and what kind of bound it is.
@@ -229,7 +231,7 @@ func (r *reception) frames(total, lost int, wanted, short bool, target, bound fl
 			}
 			r.step = max(leastStep, r.step/2)
 		}
-	case short && r.margin <= startMargin:
+	case short && r.margin <= r.start:
 	case wanted && r.lossy && r.margin-backStep > r.edge:
 		r.margin -= backStep
 	case wanted && r.lossy:

@@ -50,6 +50,12 @@ func parseSegment(p []byte) (s segment) {
 	return s
 }
 
+// waited tells whether somebody may wait for a small packet: for a TCP segment that says something or opens a connection. The
+// answer to that and the end say nothing of what follows: bulk, most often.
+func (s *segment) waited() bool {
+	return !s.valid || s.payload > 0 || s.flags&(tcpSYN|tcpACK) == tcpSYN
+}
+
 // sameConnection tells whether two packets with segments belong together: the
 // flows of a queue are hashes, which may collide.
 func (s *segment) sameConnection(old *segment, p, q []byte) bool {

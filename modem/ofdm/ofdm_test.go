@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"lightsong/modem"
+	"lightsong/modem/fec"
 )
 
 func random(rng *rand.Rand, n int) []byte {
@@ -291,6 +292,25 @@ func TestTables(t *testing.T) {
 	}
 	if _, err := NewDemodulator("nothing", 48000); !errors.Is(err, ErrProfile) {
 		t.Errorf("unknown profile: %v", err)
+	}
+}
+
+// TestGraphOfSlowModes: full frames of a lead's modes whose rate is so low that BG1 would repeat much of what it sends are on BG2.
+func TestGraphOfSlowModes(t *testing.T) {
+	for _, prof := range []*profile{&cable, &cable2} {
+		_, s, err := find(prof.name, 48000)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, m := range prof.modes {
+			var p plan
+			if err := p.set(prof, s, i, 1, m.octets, 16); err != nil {
+				t.Fatal(err)
+			}
+			if m.rate < repeats && p.shaped == 0 && p.graph() != fec.BG2 {
+				t.Errorf("%s, MCS %d: a frame of %d octets at rate %g is on BG1", prof.name, i, m.octets, m.rate)
+			}
+		}
 	}
 }
 
