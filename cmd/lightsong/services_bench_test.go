@@ -374,9 +374,9 @@ func (h *talkHost) acknowledged(ack uint32, payload int) {
 //
 //	go test -run '^$' -bench Services -benchtime 1x ./cmd/lightsong
 func BenchmarkServices(b *testing.B) {
+	took := map[string][]time.Duration{}
 	for i := range b.N {
 		seed := *courseSeed + uint64(i)
-		took := map[string][]time.Duration{}
 		run := func(t *testing.T) {
 			begin := time.Now()
 			hosts := [2]*talkHost{newTalkHost(0), newTalkHost(1)}
@@ -415,7 +415,7 @@ func BenchmarkServices(b *testing.B) {
 				}
 				for i, h := range hosts {
 					if stats, err := stations[i].Stats(ctx); err == nil {
-						b.Logf("station %d: %d segments again; queue %+v, bursts %+v", i, h.resent, stats.Queue, stats.Bursts)
+						b.Logf("seed %d, station %d: %d segments again; queue %+v, bursts %+v", seed, i, h.resent, stats.Queue, stats.Bursts)
 					}
 					h.mu.Lock()
 					h.halt()
@@ -429,12 +429,12 @@ func BenchmarkServices(b *testing.B) {
 		if !ok {
 			b.Fatal("the bubble failed")
 		}
-		for _, x := range talks {
-			all := took[x.name]
-			b.Logf("seed %d: %s %v", seed, x.name, all)
-			slices.Sort(all)
-			b.ReportMetric(all[len(all)/2].Seconds(), x.name+"-median-s")
-			b.ReportMetric(all[len(all)-1].Seconds(), x.name+"-worst-s")
-		}
+	}
+	for _, x := range talks {
+		all := took[x.name]
+		b.Logf("%s %v", x.name, all)
+		slices.Sort(all)
+		b.ReportMetric(all[len(all)/2].Seconds(), x.name+"-median-s")
+		b.ReportMetric(all[len(all)-1].Seconds(), x.name+"-worst-s")
 	}
 }
