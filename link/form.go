@@ -251,7 +251,7 @@ func (e *Engine) formWish(p *peer, f phy.Form) uint8 {
 	s := &p.forms[f]
 	i, ok := s.rx.want(e.modes)
 	switch {
-	case s.barred || p.silent > 0: // the answer may have come as a block
+	case s.barred, p.silent > 0 && f == phy.Block, p.silent >= silentTrial: // the answer may have come as a block
 		i = 0
 	case !ok:
 		return noMCS

@@ -438,6 +438,25 @@ func TestCoDelWaitsForTheEndOfMotion(t *testing.T) {
 	}
 }
 
+// Who was not answered once asks for no block, as the answer may have been one. That is no path that changes,
+// and no reason against long bursts; after several it may be.
+func TestWishAfterSilence(t *testing.T) {
+	for silent, want := range [][phy.Forms]bool{{phy.Block: true, phy.Long: true, phy.Middle: true}, {phy.Long: true, phy.Middle: true}, {}} {
+		e, p := formed(t)
+		for range 3 {
+			p.hears(e, phy.Block, 2, 0, 22, 27, math.NaN())
+		}
+		p.silent = silent
+		var got [phy.Forms]bool
+		for f := phy.Block; f < phy.Forms; f++ {
+			got[f] = e.modes.index(phy.MCS(e.formWish(p, f))) > 0
+		}
+		if got != want {
+			t.Errorf("%d questions without an answer: forms wanted %v, want %v", silent, got, want)
+		}
+	}
+}
+
 // What had room while bursts were long keeps it while an end is moved, as long as it would for a station that
 // is gone; then what waits is bounded by what the path carries.
 func TestRoomWhileMoved(t *testing.T) {

@@ -144,6 +144,7 @@ type packet struct {
 	refs    int     // who else holds it: the list of those alive, pieces, its successor or flow
 	serial  uint64  // order of arrival
 	judged  time.Time
+	again   bool // a segment that its host had sent before
 
 	born   time.Time // EnqueuePacket
 	first  time.Time // first transmission; zero before

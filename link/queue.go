@@ -75,6 +75,8 @@ type flow struct {
 	listed  bool
 	urgent  bool // listed as one of which so little waits that it goes first
 	codel   codel
+	top     uint32 // one behind the last octet that TCP had sent
+	topped  bool   // there was one
 }
 
 // head is the first packet that has something to send. Unless open, packets
@@ -86,6 +88,18 @@ func (f *flow) head(open bool) *packet {
 		}
 	}
 	return nil
+}
+
+// sent takes that a host sends a segment, and tells whether it has done so before, as far as the flow knows
+// while packets of it are there.
+func (f *flow) sent(s *segment) (again bool) {
+	if !s.valid || s.end == s.seq {
+		return false
+	}
+	if again = f.topped && s.flags&tcpSYN == 0 && int32(s.end-f.top) <= 0; !again {
+		f.top, f.topped = s.end, true
+	}
+	return again
 }
 
 func (f *flow) remove(p *packet) {
@@ -320,6 +334,7 @@ func (e *Engine) enqueue(now time.Time, p *peer, h *ipHeader, pkt *packet) {
 	pkt.expect = p.headers.Expect(pkt.data, key)
 	pkt.expect -= int(f.saved * float64(pkt.expect))
 	pkt.pending = pkt.pending.add(0, pkt.size())
+	pkt.again = f.sent(&pkt.segment)
 	p.queue(f, pkt)
 	e.queued.Packets++
 	e.queued.Octets += len(pkt.data)
@@ -526,11 +541,12 @@ func (e *Engine) known(now time.Time, p *peer, f *flow, pkt *packet) bool {
 }
 
 // nextPacket is the packet whose turn it is, or nil. Those that CoDel drops are
-// gone then; one that it marks is marked.
+// gone then; one that it marks is marked. What TCP sends again is neither: its sender
+// slows down already, and without it has to wait for its timer.
 func (e *Engine) nextPacket(now time.Time, p *peer) *packet {
 	for {
 		pkt := p.next(p.windowOpen())
-		if pkt == nil || pkt.numbered || pkt.judged.Equal(now) || e.cfg.Queue != FQCoDel || p == e.all {
+		if pkt == nil || pkt.numbered || pkt.again || pkt.judged.Equal(now) || e.cfg.Queue != FQCoDel || p == e.all {
 			return pkt
 		}
 		pkt.judged = now

@@ -261,6 +261,61 @@ func TestWaited(t *testing.T) {
 	}
 }
 
+// TestCoDelSparesRepetitions: of a queue that stands everything but what TCP had sent before may be dropped.
+func TestCoDelSparesRepetitions(t *testing.T) {
+	m := newMedium(t, testSeed)
+	a, b := m.add("alpha", func(c *Config) { c.Queue = FQCoDel }), m.add("beta", nil)
+	m.meet()
+	e := a.engine
+	m.run(10*time.Second, func() bool { return !e.current.active && e.access.asked == nil })
+	p, now := e.peerNamed("beta"), m.now
+	send := func(seq uint32, flags byte, payload int) *packet {
+		t.Helper()
+		if err := e.EnqueuePacket(now, tcpPacket(a.addr, b.addr, 7<<16|9, seq, 1, flags, false, 1, 1, nil, payload)); err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range p.flows {
+			return f.packets[len(f.packets)-1]
+		}
+		return nil
+	}
+	const size = 500
+	for _, c := range []struct {
+		name  string
+		seq   uint32
+		flags byte
+		size  int
+		again bool
+	}{
+		{"the first", 1 << 31, tcpACK, size, false},
+		{"the next but one: one was dropped", 1<<31 + 2*size, tcpACK, size, false},
+		{"that one", 1<<31 + size, tcpACK, size, true},
+		{"what follows", 1<<31 + 3*size, tcpACK, size, false},
+		{"more than was sent", 1<<31 + 3*size + 1, tcpACK, size, false},
+		{"no data", 1 << 31, tcpACK, 0, false},
+		{"a new connection", 1, tcpSYN, 0, false},
+		{"its data, but for what was dropped", 2 + size, tcpACK, size, false},
+		{"that", 2, tcpACK, size, true},
+	} {
+		if got := send(c.seq, c.flags, c.size); got.again != c.again {
+			t.Errorf("%s: sent before %v, want %v", c.name, got.again, c.again)
+		}
+	}
+	for i := range uint32(20) {
+		send(2+size*(i+2), tcpACK, size)
+	}
+	repeated := 0
+	for end := now.Add(10 * time.Minute); now.Before(end); now = now.Add(100 * time.Millisecond) {
+		if pkt := e.nextPacket(now, p); pkt != nil && pkt.again {
+			repeated++
+			pkt.pending = pkt.pending.remove(0, pkt.size()) // it is sent
+		}
+	}
+	if repeated != 2 || e.stats.Queue.Dropped < 10 {
+		t.Errorf("%d of 2 repetitions got through, %d others were dropped", repeated, e.stats.Queue.Dropped)
+	}
+}
+
 // TestMarkCE: the mark is one bit or two, and the IPv4 checksum stays right.
 func TestMarkCE(t *testing.T) {
 	a, b := netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("10.0.0.2")

@@ -42,6 +42,7 @@ type tcpHost struct {
 
 	next    uint32
 	newest  uint32 // segment that came last
+	recent  uint32 // time stamp to be echoed
 	held    map[uint32]bool
 	unacked int
 	delayed *time.Timer
@@ -127,6 +128,7 @@ func (h *tcpHost) emit(seq uint32, payload int, blocks ...[2]uint32) {
 	t[12], t[13], t[14], t[15] = byte((heads-20)/4<<4), 0x10, 0xFF, 0xFF
 	copy(t[20:], []byte{1, 1, 8, 10})
 	binary.BigEndian.PutUint32(t[24:], uint32(time.Now().UnixMilli()))
+	binary.BigEndian.PutUint32(t[28:], h.recent)
 	if len(blocks) > 0 {
 		copy(t[32:], []byte{1, 1, 5, byte(2 + 8*len(blocks))})
 		for i, b := range blocks {
@@ -207,6 +209,9 @@ func (h *tcpHost) WritePacket(p []byte) error {
 	t := p[20:]
 	seq, ack, payload := binary.BigEndian.Uint32(t[4:]), binary.BigEndian.Uint32(t[8:]), len(p)-20-int(t[12]>>4)*4
 	if payload > 0 {
+		if seq <= h.next {
+			h.recent = binary.BigEndian.Uint32(t[24:])
+		}
 		h.take(seq, payload)
 		return nil
 	}

@@ -11,7 +11,8 @@ import (
 
 // scoreboard is what makes a tcpHost as able as a kernel's: it hears of segments that came behind a hole
 // (SACK, RFC 2018), takes for lost what was sent before one that has arrived (RACK, RFC 8985, without its timers and
-// its window for reordering, as a link keeps the order of a flow), and grows as CUBIC (RFC 9438).
+// its window for reordering, as a link keeps the order of a flow), grows as CUBIC (RFC 9438) with HyStart, and takes back what it
+// did when time stamps tell that nothing was lost (RFC 4015).
 type scoreboard struct {
 	segments map[uint32]*sentSegment // from una to top
 	count    int                     // transmissions
@@ -19,7 +20,11 @@ type scoreboard struct {
 	least    time.Duration           // the shortest round trip
 	timedOut bool                    // it recovers from a timer: slow start goes on meanwhile
 	most     float64                 // segments, window before it was reduced
-	reduced  time.Time
+	epoch    time.Time               // when growth began anew; zero: it has not
+	origin   float64                 // segments, where it is flat, …
+	flat     float64                 // … in seconds after that
+	before   struct{ cwnd, ssthresh float64 }
+	repeated uint32 // time stamp of the first repetition since the window was reduced; 0: none
 }
 
 type sentSegment struct {
@@ -33,6 +38,9 @@ const (
 	cubicC     = 0.4 // segments per s³
 	rackProofs = 3   // segments behind a hole before it is one
 	sackBlocks = 3   // beside timestamps
+
+	hyStartWindow = 16 // segments
+	hyStartDelay  = 16 * time.Millisecond
 )
 
 func newAbleHost(h *tcpHost) *tcpHost {
@@ -70,7 +78,9 @@ func (h *tcpHost) transmit(q uint32) {
 		b.segments[q] = s
 	} else {
 		s.again = true
-		h.repeated++
+		if h.repeated++; b.repeated == 0 {
+			b.repeated = uint32(time.Now().UnixMilli())
+		}
 	}
 	b.count++
 	s.number, s.at, s.taken = b.count, time.Now(), false
@@ -108,9 +118,14 @@ func (h *tcpHost) pushAble() {
 // reduce takes that the path carries less than the window.
 func (h *tcpHost) reduce() {
 	b := h.able
-	b.most, b.reduced = h.cwnd, time.Now()
+	b.before.cwnd, b.before.ssthresh, b.repeated = h.cwnd, h.ssthresh, 0
+	if most := h.cwnd; most < b.most { // fast convergence
+		b.most = most * (1 + cubicBeta) / 2
+	} else {
+		b.most = most
+	}
 	h.ssthresh = max(cubicBeta*h.cwnd, 2)
-	h.recovering, h.recover = true, h.top
+	h.recovering, h.recover, b.epoch = true, h.top, time.Time{}
 }
 
 func (h *tcpHost) expireAble() {
@@ -164,6 +179,13 @@ func (h *tcpHost) acknowledgedAble(ack uint32, t []byte) {
 	if rtt > 0 {
 		h.measure(rtt)
 	}
+	if h.recovering && advanced > 0 && b.repeated != 0 && int32(binary.BigEndian.Uint32(t[28:])-b.repeated) < 0 {
+		h.recovering, b.timedOut = false, false
+		h.cwnd, h.ssthresh = max(h.cwnd, b.before.cwnd), b.before.ssthresh
+		for _, s := range b.segments {
+			s.taken = false
+		}
+	}
 	proofs, lost := 0, false
 	for _, s := range b.segments {
 		if s.came {
@@ -176,18 +198,22 @@ func (h *tcpHost) acknowledgedAble(ack uint32, t []byte) {
 		}
 	}
 	if h.recovering && h.una >= h.recover {
-		h.recovering, b.timedOut, b.reduced = false, false, now
+		h.recovering, b.timedOut = false, false
 	}
 	switch {
 	case lost && !h.recovering:
 		h.reduce()
 		h.cwnd = h.ssthresh
 	case h.recovering && !b.timedOut:
+	case h.cwnd < h.ssthresh && h.cwnd >= hyStartWindow && rtt > b.least+hyStartDelay:
+		h.ssthresh = h.cwnd // HyStart, RFC 9406
 	case h.cwnd < h.ssthresh:
 		h.cwnd += advanced
 	case advanced > 0:
-		k := math.Cbrt(b.most * (1 - cubicBeta) / cubicC)
-		target := b.most + cubicC*math.Pow(now.Add(h.rtt).Sub(b.reduced).Seconds()-k, 3)
+		if b.epoch.IsZero() {
+			b.epoch, b.origin, b.flat = now, max(h.cwnd, b.most), math.Cbrt(max(0, b.most-h.cwnd)/cubicC)
+		}
+		target := b.origin + cubicC*math.Pow(now.Add(h.rtt).Sub(b.epoch).Seconds()-b.flat, 3)
 		h.cwnd += advanced * max(0.01, min(target, 1.5*h.cwnd)-h.cwnd) / h.cwnd
 	}
 	if news && h.timer != nil {
