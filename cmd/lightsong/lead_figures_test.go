@@ -79,7 +79,7 @@ var (
 //
 //	go test -tags figures -run PingBesideTCP -v ./cmd/lightsong [-lead-runs 6]
 func TestPingBesideTCP(t *testing.T) {
-	const settling, alone, beside, p95 = 20, 20, 60, 400 * time.Millisecond
+	const settling, alone, beside, want = 20, 20, 60, 400 * time.Millisecond
 	for seed := *leadSeed; seed < *leadSeed+uint64(*leadRuns); seed++ {
 		synctest.Test(t, func(t *testing.T) {
 			begin := time.Now()
@@ -127,9 +127,9 @@ func TestPingBesideTCP(t *testing.T) {
 				}
 				t.Logf("seed %d: TCP alone %.1f kb/s, beside pings %.1f, %d segments again; pings: median %v, p95 %v, most %v; queue %+v", seed,
 					8*float64(second-first)/alone/1e3, 8*float64(third-second)/beside/1e3, hosts[0].repeated,
-					rtts[len(rtts)/2], rtts[len(rtts)*95/100], rtts[len(rtts)-1], stats.Queue)
-				if got := rtts[len(rtts)*95/100]; got > p95 {
-					t.Errorf("seed %d: 95 %% of the pings within %v, want %v", seed, got, p95)
+					rtts[len(rtts)/2], p95(rtts), rtts[len(rtts)-1], stats.Queue)
+				if got := p95(rtts); got > want {
+					t.Errorf("seed %d: 95 %% of the pings within %v, want %v", seed, got, want)
 				}
 			})
 		})

@@ -198,8 +198,8 @@ func TestSlowShare(t *testing.T) {
 				t.Fatalf("%d of %d pings came back", len(rtts), pings)
 			}
 			share := func(u upload) float64 { return 8 * octets / u.took.Seconds() / l.bps * 100 }
-			t.Logf("%.0f b/s: TCP %.0f %% of it, beside a ping every 3 s %.0f %%; %d of %d pings, median %.1f s, p95 %.1f s; the kernel repeated %d and %d segments, %d and %d were sent again",
-				l.bps, share(alone), share(beside), len(rtts), pings, rtts[pings/2]/1000, rtts[pings*95/100]/1000, alone.kernel, beside.kernel, alone.carried, beside.carried)
+			t.Logf("%.0f b/s: TCP %.0f %% of it, beside a ping every 3 s %.0f %%; %d of %d pings, %s; the kernel repeated %d and %d segments, %d and %d were sent again",
+				l.bps, share(alone), share(beside), len(rtts), pings, spread(rtts), alone.kernel, beside.kernel, alone.carried, beside.carried)
 		})
 	}
 }
