@@ -81,7 +81,14 @@ func TestCarriedTCP(t *testing.T) {
 							at := func(t time.Duration) uint32 { return octets[min(int(t/step), len(octets)-1)] }
 							return 8 * float64(at(to)-at(from)) / (to - from).Seconds() / 1000
 						}
-						usual := rate(lift-still, lift)
+						came := func(t time.Duration) time.Duration { // the last octets until t
+							i := int(t / step)
+							for i > 1 && octets[i] == octets[i-1] {
+								i--
+							}
+							return time.Duration(i) * step
+						}
+						usual := rate(came(lift-still), came(lift)) // bursts of 45 kB each 6 s, not cut by an end
 						back := down
 						for back+after < end && rate(back, back+after) < 0.8*usual {
 							back += step
