@@ -8,7 +8,6 @@ import (
 	"net/netip"
 	"os"
 	"slices"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -45,10 +44,7 @@ type talkHost struct {
 	server   bool
 	busy     time.Duration // a program's, before it says something
 
-	mu      sync.Mutex
-	carrier bool
-	queue   [][]byte
-	wake    chan struct{}
+	outbox
 
 	port      uint16
 	says      []utterance
@@ -78,7 +74,7 @@ const talkMSS = 1280 - tcpTalkHead
 const tcpTalkHead = 52
 
 func newTalkHost(i int) *talkHost {
-	return &talkHost{from: simulatedAddr(i), to: simulatedAddr(1 - i), server: i == 1, busy: 2 * time.Millisecond, wake: make(chan struct{}, 1)}
+	return &talkHost{from: simulatedAddr(i), to: simulatedAddr(1 - i), server: i == 1, busy: 2 * time.Millisecond, outbox: newOutbox()}
 }
 
 // begin prepares a connection; the client then opens it.
@@ -101,39 +97,6 @@ func (h *talkHost) halt() {
 		}
 	}
 	h.timer, h.delayed = nil, nil
-}
-
-func (h *talkHost) ReadPacket(ctx context.Context, p []byte) (int, error) {
-	for {
-		h.mu.Lock()
-		if h.carrier && len(h.queue) > 0 {
-			n := copy(p, h.queue[0])
-			h.queue = h.queue[1:]
-			h.mu.Unlock()
-			return n, nil
-		}
-		h.mu.Unlock()
-		select {
-		case <-h.wake:
-		case <-ctx.Done():
-			return 0, ctx.Err()
-		}
-	}
-}
-
-func (h *talkHost) SetCarrier(up bool) error {
-	h.mu.Lock()
-	h.carrier = up
-	h.mu.Unlock()
-	h.poke()
-	return nil
-}
-
-func (h *talkHost) poke() {
-	select {
-	case h.wake <- struct{}{}:
-	default:
-	}
 }
 
 // emit queues a segment from an octet on: SYN is the first.

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -243,5 +244,50 @@ func TestTenMinutes(t *testing.T) {
 	second, _, _, _ := room(t, seed, simulated)
 	if !slices.Equal(first, second) {
 		t.Errorf("seed %d gave two different runs:\n%s\n%s", seed, first, second)
+	}
+}
+
+// outbox is what a model of a kernel's TCP has for its link; poke follows what was added to the queue.
+type outbox struct {
+	mu      sync.Mutex
+	carrier bool
+	queue   [][]byte
+	wake    chan struct{}
+}
+
+func newOutbox() outbox { return outbox{wake: make(chan struct{}, 1)} }
+
+// ReadPacket implements link.Host.
+func (o *outbox) ReadPacket(ctx context.Context, p []byte) (int, error) {
+	for {
+		o.mu.Lock()
+		if o.carrier && len(o.queue) > 0 {
+			n := copy(p, o.queue[0])
+			o.queue = o.queue[1:]
+			o.mu.Unlock()
+			return n, nil
+		}
+		o.mu.Unlock()
+		select {
+		case <-o.wake:
+		case <-ctx.Done():
+			return 0, ctx.Err()
+		}
+	}
+}
+
+// SetCarrier implements link.Host.
+func (o *outbox) SetCarrier(up bool) error {
+	o.mu.Lock()
+	o.carrier = up
+	o.mu.Unlock()
+	o.poke()
+	return nil
+}
+
+func (o *outbox) poke() {
+	select {
+	case o.wake <- struct{}{}:
+	default:
 	}
 }

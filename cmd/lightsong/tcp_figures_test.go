@@ -3,11 +3,9 @@
 package main
 
 import (
-	"context"
 	"encoding/binary"
 	"math/rand/v2"
 	"net/netip"
-	"sync"
 	"time"
 )
 
@@ -20,10 +18,7 @@ type tcpHost struct {
 	from, to netip.Addr
 	payload  int // octets of a segment, even
 
-	mu      sync.Mutex
-	carrier bool
-	queue   [][]byte
-	wake    chan struct{}
+	outbox
 
 	sending       bool
 	una, nxt, top uint32 // oldest octet not acknowledged, next to send, one behind the last ever sent
@@ -59,40 +54,7 @@ const (
 )
 
 func newTCPHost(from, to netip.Addr) *tcpHost {
-	return &tcpHost{from: from, to: to, payload: tcpMTU - tcpHeads, wake: make(chan struct{}, 1), una: 1, nxt: 1, top: 1, cwnd: tcpFirst, ssthresh: 1e9, rto: time.Second, next: 1, held: map[uint32]bool{}}
-}
-
-func (h *tcpHost) ReadPacket(ctx context.Context, p []byte) (int, error) {
-	for {
-		h.mu.Lock()
-		if h.carrier && len(h.queue) > 0 {
-			n := copy(p, h.queue[0])
-			h.queue = h.queue[1:]
-			h.mu.Unlock()
-			return n, nil
-		}
-		h.mu.Unlock()
-		select {
-		case <-h.wake:
-		case <-ctx.Done():
-			return 0, ctx.Err()
-		}
-	}
-}
-
-func (h *tcpHost) SetCarrier(up bool) error {
-	h.mu.Lock()
-	h.carrier = up
-	h.mu.Unlock()
-	h.poke()
-	return nil
-}
-
-func (h *tcpHost) poke() {
-	select {
-	case h.wake <- struct{}{}:
-	default:
-	}
+	return &tcpHost{from: from, to: to, payload: tcpMTU - tcpHeads, outbox: newOutbox(), una: 1, nxt: 1, top: 1, cwnd: tcpFirst, ssthresh: 1e9, rto: time.Second, next: 1, held: map[uint32]bool{}}
 }
 
 // onesSum is the Internet checksum's sum (RFC 1071) over p on top of sum.
