@@ -50,11 +50,12 @@ type Engine struct {
 	address uint16
 	salt    uint16 // address conflicts lost
 
-	peers   []*peer // by address
-	served  uint16  // address of the peer that had its turn last
-	all     *peer   // broadcast, sent without acknowledgement
-	learned map[netip.Addr]learned
-	held    []*packet // no station is known for them
+	peers       []*peer // by address
+	served      uint16  // address of the peer that had its turn last
+	all         *peer   // broadcast, sent without acknowledgement
+	learned     map[netip.Addr]learned
+	connections connections
+	held        []*packet // no station is known for them
 
 	serial  uint64 // of packets taken from the host
 	queued  QueueStats
@@ -106,16 +107,17 @@ func New(cfg Config, now time.Time) (*Engine, error) {
 		return nil, err
 	}
 	e := &Engine{
-		cfg:      cfg,
-		modes:    newModes(cfg.Caps.Modes, cfg.Caps.Form != nil),
-		random:   rand.New(rand.NewPCG(cfg.Seed, uint64(cfg.Epoch)<<32|uint64(fnv(fnvBasis, []byte(cfg.Name))))),
-		address:  cfg.Address,
-		all:      &peer{address: broadcast, tx: newTransmission(nil), headers: header.NewCompressor(false)},
-		learned:  map[netip.Addr]learned{},
-		codes:    map[[2]int]reedsolomon.Encoder{},
-		maintain: now.Add(maintenance),
-		told:     cfg.Caps.Turnaround,
-		mayLast:  forEver,
+		cfg:         cfg,
+		modes:       newModes(cfg.Caps.Modes, cfg.Caps.Form != nil),
+		random:      rand.New(rand.NewPCG(cfg.Seed, uint64(cfg.Epoch)<<32|uint64(fnv(fnvBasis, []byte(cfg.Name))))),
+		address:     cfg.Address,
+		all:         &peer{address: broadcast, tx: newTransmission(nil), headers: header.NewCompressor(false)},
+		learned:     map[netip.Addr]learned{},
+		connections: connections{},
+		codes:       map[[2]int]reedsolomon.Encoder{},
+		maintain:    now.Add(maintenance),
+		told:        cfg.Caps.Turnaround,
+		mayLast:     forEver,
 	}
 	if e.address == 0 {
 		e.address = e.drawAddress()

@@ -145,6 +145,7 @@ type packet struct {
 	serial  uint64  // order of arrival
 	judged  time.Time
 	again   bool // a segment that its host had sent before
+	early   bool // one of those with which its host began
 
 	born   time.Time // EnqueuePacket
 	first  time.Time // first transmission; zero before

@@ -335,6 +335,7 @@ func (e *Engine) enqueue(now time.Time, p *peer, h *ipHeader, pkt *packet) {
 	pkt.expect -= int(f.saved * float64(pkt.expect))
 	pkt.pending = pkt.pending.add(0, pkt.size())
 	pkt.again = f.sent(&pkt.segment)
+	pkt.early = pkt.segment.valid && e.connections.sent(now, h, &pkt.segment, e.cfg.MTU)
 	p.queue(f, pkt)
 	e.queued.Packets++
 	e.queued.Octets += len(pkt.data)
@@ -542,11 +543,12 @@ func (e *Engine) known(now time.Time, p *peer, f *flow, pkt *packet) bool {
 
 // nextPacket is the packet whose turn it is, or nil. Those that CoDel drops are
 // gone then; one that it marks is marked. What TCP sends again is neither: its sender
-// slows down already, and without it has to wait for its timer.
+// slows down already, and without it has to wait for its timer. Nor is what a connection begins with: it was sent before
+// a signal could reach its sender.
 func (e *Engine) nextPacket(now time.Time, p *peer) *packet {
 	for {
 		pkt := p.next(p.windowOpen())
-		if pkt == nil || pkt.numbered || pkt.again || pkt.judged.Equal(now) || e.cfg.Queue != FQCoDel || p == e.all {
+		if pkt == nil || pkt.numbered || pkt.again || pkt.early || pkt.judged.Equal(now) || e.cfg.Queue != FQCoDel || p == e.all {
 			return pkt
 		}
 		pkt.judged = now
