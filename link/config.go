@@ -53,6 +53,7 @@ type Config struct {
 	QueueOctets int           // of packets waiting or not yet acknowledged; default 256 KiB, of which FQCoDel keeps free what the rate does not ask for; with others 64 KiB
 	Queue       Discipline    // default FQCoDel
 	Compress    bool          // packets that become shorter by it; what is received may be compressed anyway
+	Windows     bool          // TCP's windows are lowered to two bursts where those last for seconds
 
 	AirtimeMinute float64 // share of any minute for which the station may send; 0: all of it
 	AirtimeHour   float64 // likewise of any hour

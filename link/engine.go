@@ -411,6 +411,9 @@ func (e *Engine) give(now time.Time, p *peer, in *inbox, wire []byte) {
 		e.stats.Packets.Dropped.Overflow++
 		return
 	}
+	if s := parseSegment(h.payload); h.proto == protoTCP && s.valid && e.connections.arrived(now, &h, &s, e.underWay(now, p)) {
+		e.stats.Queue.Windows++
+	}
 	e.learn(now, h.src, p)
 	p.stats.OctetsIn += uint64(len(pkt))
 	e.out = append(e.out, pkt)

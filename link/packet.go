@@ -146,6 +146,7 @@ type packet struct {
 	judged  time.Time
 	again   bool // a segment that its host had sent before
 	early   bool // one of those with which its host began
+	bounded bool // a window keeps its host from sending more
 
 	born   time.Time // EnqueuePacket
 	first  time.Time // first transmission; zero before

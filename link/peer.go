@@ -93,8 +93,8 @@ type peer struct {
 	unsteady         bool               // the path to it changes, or did so a moment ago
 	vain             int                // bursts to it in a row that were lost, slow modes not counted
 	steady           time.Time          // the path was last seen to change: what waited until then is not what its sender was too fast for
-	roomy            int                // octets: the most that might wait for it, …
-	roomyAt          time.Time          // … as of then
+	roomy            kept               // the most that might wait for it
+	wide             kept               // the most that might be under way to it
 	sounded          bool               // a plain burst with data went to it, which tells what more of them would see
 	suits            int                // index of the mode in which the modem would like the next plain burst; −1: it cannot tell
 	moves            bool               // the path from it changes because one of us is moved

@@ -306,10 +306,23 @@ func bound(rate float64, wait time.Duration, most int) int {
 // gone. To drop it would leave TCP with dozens of holes to fill, in rounds of seconds.
 func (e *Engine) roomFor(now time.Time, p *peer) int {
 	limit := bound(e.rate(p), e.patience(p), e.cfg.QueueOctets)
-	if !e.formed || limit >= p.roomy || now.Sub(p.roomyAt) >= holdFor {
-		p.roomy, p.roomyAt = limit, now
+	if !e.formed {
+		return limit
 	}
-	return p.roomy
+	return p.roomy.keep(now, limit)
+}
+
+// kept is a number of octets that becomes less only when it was less for as long as packets wait for a station that is gone.
+type kept struct {
+	octets int
+	at     time.Time // as of then
+}
+
+func (k *kept) keep(now time.Time, octets int) int {
+	if octets >= k.octets || now.Sub(k.at) >= holdFor {
+		k.octets, k.at = octets, now
+	}
+	return k.octets
 }
 
 // enqueue puts a packet into the queue of its flow to p, unless what waits there
@@ -335,7 +348,9 @@ func (e *Engine) enqueue(now time.Time, p *peer, h *ipHeader, pkt *packet) {
 	pkt.expect -= int(f.saved * float64(pkt.expect))
 	pkt.pending = pkt.pending.add(0, pkt.size())
 	pkt.again = f.sent(&pkt.segment)
-	pkt.early = pkt.segment.valid && e.connections.sent(now, h, &pkt.segment, e.cfg.MTU)
+	if pkt.segment.valid {
+		pkt.early, pkt.bounded = e.connections.sent(now, h, &pkt.segment, e.cfg.MTU)
+	}
 	p.queue(f, pkt)
 	e.queued.Packets++
 	e.queued.Octets += len(pkt.data)
@@ -544,11 +559,11 @@ func (e *Engine) known(now time.Time, p *peer, f *flow, pkt *packet) bool {
 // nextPacket is the packet whose turn it is, or nil. Those that CoDel drops are
 // gone then; one that it marks is marked. What TCP sends again is neither: its sender
 // slows down already, and without it has to wait for its timer. Nor is what a connection begins with: it was sent before
-// a signal could reach its sender.
+// a signal could reach its sender; nor, where that is kept to two long bursts, what a window allows.
 func (e *Engine) nextPacket(now time.Time, p *peer) *packet {
 	for {
 		pkt := p.next(p.windowOpen())
-		if pkt == nil || pkt.numbered || pkt.again || pkt.early || pkt.judged.Equal(now) || e.cfg.Queue != FQCoDel || p == e.all {
+		if pkt == nil || pkt.numbered || pkt.again || pkt.early || pkt.bounded && e.cfg.Windows && e.wantsLong(p) || pkt.judged.Equal(now) || e.cfg.Queue != FQCoDel || p == e.all {
 			return pkt
 		}
 		pkt.judged = now
@@ -583,13 +598,7 @@ func markCE(p []byte) bool {
 		if p[1]&ecnMask == ecnNotECT {
 			return false
 		}
-		before := binary.BigEndian.Uint16(p)
-		p[1] |= ecnCE
-		// RFC 1624: HC' = ~(~HC + ~m + m')
-		s := uint32(^binary.BigEndian.Uint16(p[10:])) + uint32(^before) + uint32(binary.BigEndian.Uint16(p))
-		s = s>>16 + s&0xffff
-		s = s>>16 + s&0xffff
-		binary.BigEndian.PutUint16(p[10:], ^uint16(s))
+		replace(p, 0, 10, binary.BigEndian.Uint16(p)|ecnCE)
 	default: // IPv6: the traffic class begins in the middle of the first octet
 		if p[1]>>4&ecnMask == ecnNotECT {
 			return false

@@ -108,6 +108,7 @@ type QueueStats struct {
 	Dropped  uint64 `json:"dropped"`  // by CoDel, of flows without ECN
 	Thinned  uint64 `json:"thinned"`  // TCP acknowledgements that a newer one made needless
 	Repeated uint64 `json:"repeated"` // TCP segments that were still waiting when their host sent them again
+	Windows  uint64 `json:"windows"`  // TCP segments for the host here whose window was lowered
 }
 
 // PeerQueue tells what waits for one station.

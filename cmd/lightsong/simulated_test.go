@@ -72,7 +72,7 @@ func (s simulation) run(t *testing.T, f func(ctx context.Context, stations []*li
 		e, err := link.New(link.Config{
 			Name: name, Seed: s.air.Seed + uint64(epoch), Epoch: epoch,
 			Prefixes: []netip.Prefix{netip.PrefixFrom(simulatedAddr(i), 24)},
-			Caps:     p.Caps(), Airtime: p.Airtime,
+			Caps:     p.Caps(), Airtime: p.Airtime, Windows: true,
 		}, time.Now())
 		if err != nil {
 			t.Fatal(err)

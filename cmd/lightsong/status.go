@@ -189,8 +189,8 @@ func (s Status) print(out io.Writer, now time.Time) error {
 	fmt.Fprintf(w, "bursts\tsent %d, received %d, missed %d, unanswered %d\n", l.Bursts.Sent, l.Bursts.Received, l.Bursts.Missed, l.Bursts.Silence)
 	fmt.Fprintf(w, "frames\tsent %d, received %d, failed %d, repaired %d, repeated %d\n", l.Frames.Sent, l.Frames.Received, l.Frames.Failed, l.Frames.Repaired, l.Frames.Repeated)
 	fmt.Fprintf(w, "packets\tin %d, out %d, waiting %d (%d octets)\n", l.Packets.In, l.Packets.Out, l.Queue.Packets, l.Queue.Octets)
-	fmt.Fprintf(w, "queue\tmarked %d, dropped %d, overflowed %d, acknowledgements thinned %d, repetitions held %d\n",
-		l.Queue.Marked, l.Queue.Dropped, l.Packets.Dropped.QueueFull, l.Queue.Thinned, l.Queue.Repeated)
+	fmt.Fprintf(w, "queue\tmarked %d, dropped %d, overflowed %d, acknowledgements thinned %d, repetitions held %d, windows lowered %d\n",
+		l.Queue.Marked, l.Queue.Dropped, l.Packets.Dropped.QueueFull, l.Queue.Thinned, l.Queue.Repeated, l.Queue.Windows)
 	fmt.Fprintf(w, "headers\t%d compressed, %d whole, %d flows, %d of %d octets saved, resyncs %d, lost %d\n",
 		l.Headers.Compressed, l.Headers.Full, l.Headers.Contexts, int64(l.Headers.In)-int64(l.Headers.Out), l.Headers.In, l.Headers.Resyncs, l.Headers.Lost)
 	fmt.Fprintf(w, "content\t%d packets compressed, %d of %d octets saved\n", l.Payload.Compressed, int64(l.Payload.In)-int64(l.Payload.Out), l.Payload.In)

@@ -12,7 +12,7 @@ import (
 // tcpHost is a host with one TCP connection in virtual time, less able than a
 // kernel's: NewReno (RFC 5681, 6582) without SACK and ECN, an initial window of ten
 // segments (RFC 6928), RFC 6298's timer with Linux's least value, acknowledgements
-// for each second segment or after 40 ms, timestamps' 12 octets in each segment. Before the
+// for each second segment or after 40 ms, timestamps' 12 octets in each segment, windows scaled by 2⁷. Before the
 // link are 256 packets of queue, which drops what does not fit. With a scoreboard it is as able as a kernel's.
 type tcpHost struct {
 	from, to netip.Addr
@@ -21,7 +21,9 @@ type tcpHost struct {
 	outbox
 
 	sending       bool
+	up            bool   // the other host has answered the SYN
 	una, nxt, top uint32 // oldest octet not acknowledged, next to send, one behind the last ever sent
+	edge          uint32 // of the window
 	cwnd          float64
 	ssthresh      float64
 	dups          int
@@ -51,6 +53,10 @@ const (
 	tcpFirst = 10
 	tcpLeast = 200 * time.Millisecond
 	tcpDelay = 40 * time.Millisecond
+	tcpScale = 7
+
+	tcpSynFlag = 0x02
+	tcpAckFlag = 0x10
 )
 
 func newTCPHost(from, to netip.Addr) *tcpHost {
@@ -70,27 +76,16 @@ func onesSum(sum uint32, p []byte) uint32 {
 
 // emit queues a segment. The payload's length is even; blocks are those of SACK.
 func (h *tcpHost) emit(seq uint32, payload int, blocks ...[2]uint32) {
-	if len(h.queue) >= tcpQueue {
-		return
-	}
 	heads := tcpHeads
 	if len(blocks) > 0 {
 		heads += 4 + 8*len(blocks)
 	}
 	p := make([]byte, heads+payload)
-	p[0], p[8], p[9] = 0x45, 64, 6
-	binary.BigEndian.PutUint16(p[2:], uint16(len(p)))
-	copy(p[12:], h.from.AsSlice())
-	copy(p[16:], h.to.AsSlice())
-	binary.BigEndian.PutUint16(p[10:], ^uint16(onesSum(0, p[:20])))
 	t := p[20:]
-	binary.BigEndian.PutUint32(t, 5001<<16|5001)
 	binary.BigEndian.PutUint32(t[4:], seq)
 	binary.BigEndian.PutUint32(t[8:], h.next)
-	t[12], t[13], t[14], t[15] = byte((heads-20)/4<<4), 0x10, 0xFF, 0xFF
+	t[12], t[13] = byte((heads-20)/4<<4), tcpAckFlag
 	copy(t[20:], []byte{1, 1, 8, 10})
-	binary.BigEndian.PutUint32(t[24:], uint32(time.Now().UnixMilli()))
-	binary.BigEndian.PutUint32(t[28:], h.recent)
 	if len(blocks) > 0 {
 		copy(t[32:], []byte{1, 1, 5, byte(2 + 8*len(blocks))})
 		for i, b := range blocks {
@@ -102,18 +97,77 @@ func (h *tcpHost) emit(seq uint32, payload int, blocks ...[2]uint32) {
 	for i := heads - 20; i < len(t); i++ {
 		t[i] = byte(octets.Uint64())
 	}
+	h.enqueue(p, t[24:])
+}
+
+// open queues a SYN, or the answer to one.
+func (h *tcpHost) open(flags byte) {
+	p := make([]byte, 60)
+	t := p[20:]
+	t[12], t[13] = 10<<4, flags
+	if flags&tcpAckFlag != 0 {
+		binary.BigEndian.PutUint32(t[8:], h.next)
+	}
+	copy(t[20:], []byte{2, 4, byte((h.payload + 12) >> 8), byte(h.payload + 12), 4, 2, 8, 10, 0, 0, 0, 0, 0, 0, 0, 0, 1, 3, 3, tcpScale})
+	h.enqueue(p, t[28:])
+}
+
+// enqueue fills in what all segments have and queues one whose time stamps are at stamps.
+func (h *tcpHost) enqueue(p, stamps []byte) {
+	if len(h.queue) >= tcpQueue {
+		return
+	}
+	p[0], p[8], p[9] = 0x45, 64, 6
+	binary.BigEndian.PutUint16(p[2:], uint16(len(p)))
+	copy(p[12:], h.from.AsSlice())
+	copy(p[16:], h.to.AsSlice())
+	binary.BigEndian.PutUint16(p[10:], ^uint16(onesSum(0, p[:20])))
+	t := p[20:]
+	binary.BigEndian.PutUint32(t, 5001<<16|5001)
+	t[14], t[15] = 0xFF, 0xFF
+	binary.BigEndian.PutUint32(stamps, uint32(time.Now().UnixMilli()))
+	binary.BigEndian.PutUint32(stamps[4:], h.recent)
 	sum := onesSum(6+uint32(len(t)), p[12:20])
 	binary.BigEndian.PutUint16(t[16:], ^uint16(onesSum(sum, t)))
 	h.queue = append(h.queue, p)
 	h.poke()
 }
 
-// start sends without end.
+// start opens the connection and sends without end.
 func (h *tcpHost) start() {
 	h.mu.Lock()
 	h.sending = true
-	h.push()
+	h.knock()
 	h.mu.Unlock()
+}
+
+// knock sends SYN until it is answered.
+func (h *tcpHost) knock() {
+	h.open(tcpSynFlag)
+	h.timer = time.AfterFunc(h.rto, func() {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		if h.sending && !h.up {
+			h.rto *= 2
+			h.knock()
+		}
+	})
+}
+
+// opened takes a SYN, or the answer to one.
+func (h *tcpHost) opened(t []byte) {
+	h.recent = binary.BigEndian.Uint32(t[28:])
+	if t[13]&tcpAckFlag == 0 {
+		h.open(tcpSynFlag | tcpAckFlag)
+		return
+	}
+	if !h.up {
+		h.timer.Stop()
+		h.timer, h.up, h.rto = nil, true, time.Second
+		h.edge = 1 + uint32(binary.BigEndian.Uint16(t[14:]))
+		h.emit(1, 0)
+		h.push()
+	}
 }
 
 func (h *tcpHost) stop() {
@@ -132,7 +186,7 @@ func (h *tcpHost) push() {
 		h.pushAble()
 		return
 	}
-	for h.sending && float64(h.nxt-h.una) < h.cwnd*float64(h.payload) {
+	for h.sending && float64(h.nxt-h.una) < h.cwnd*float64(h.payload) && int32(h.nxt+uint32(h.payload)-h.edge) <= 0 {
 		if h.nxt == h.top && h.timed == 0 {
 			h.timed, h.timedAt = h.nxt, time.Now()
 		}
@@ -169,6 +223,10 @@ func (h *tcpHost) WritePacket(p []byte) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	t := p[20:]
+	if t[13]&tcpSynFlag != 0 {
+		h.opened(t)
+		return nil
+	}
 	seq, ack, payload := binary.BigEndian.Uint32(t[4:]), binary.BigEndian.Uint32(t[8:]), len(p)-20-int(t[12]>>4)*4
 	if payload > 0 {
 		if seq <= h.next {
@@ -176,6 +234,9 @@ func (h *tcpHost) WritePacket(p []byte) error {
 		}
 		h.take(seq, payload)
 		return nil
+	}
+	if edge := ack + uint32(binary.BigEndian.Uint16(t[14:]))<<tcpScale; int32(edge-h.edge) > 0 {
+		h.edge = edge
 	}
 	if h.able != nil {
 		h.acknowledgedAble(ack, t)

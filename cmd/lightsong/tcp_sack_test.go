@@ -11,14 +11,15 @@ import (
 
 // scoreboard is what makes a tcpHost as able as a kernel's: it hears of segments that came behind a hole
 // (SACK, RFC 2018), takes for lost what was sent before one that has arrived (RACK, RFC 8985, without its timers and
-// its window for reordering, as a link keeps the order of a flow), grows as CUBIC (RFC 9438) with HyStart, and takes back what it
-// did when time stamps tell that nothing was lost (RFC 4015).
+// its window for reordering, as a link keeps the order of a flow), grows as CUBIC (RFC 9438) with HyStart while its window is used (RFC 7661), and
+// takes back what it did when time stamps tell that nothing was lost (RFC 4015).
 type scoreboard struct {
 	segments map[uint32]*sentSegment // from una to top
 	count    int                     // transmissions
 	rack     int                     // the latest one that has arrived
 	least    time.Duration           // the shortest round trip
 	timedOut bool                    // it recovers from a timer: slow start goes on meanwhile
+	used     bool                    // the window kept it from sending more, not the other host's
 	most     float64                 // segments, window before it was reduced
 	epoch    time.Time               // when growth began anew; zero: it has not
 	origin   float64                 // segments, where it is flat, …
@@ -100,11 +101,16 @@ func (h *tcpHost) pushAble() {
 			pipe++
 		}
 	}
+	b.used = true
 	for ; h.sending && float64(pipe) < max(1, math.Floor(h.cwnd)); pipe++ {
 		if len(lost) > 0 {
 			h.transmit(lost[0])
 			lost = lost[1:]
 			continue
+		}
+		if int32(h.top+uint32(h.payload)-h.edge) > 0 {
+			b.used = h.cwnd < h.ssthresh && float64(2*pipe) > h.cwnd // as Linux has it: slow start doubles
+			break
 		}
 		h.transmit(h.top)
 		h.top += uint32(h.payload)
@@ -204,7 +210,7 @@ func (h *tcpHost) acknowledgedAble(ack uint32, t []byte) {
 	case lost && !h.recovering:
 		h.reduce()
 		h.cwnd = h.ssthresh
-	case h.recovering && !b.timedOut:
+	case h.recovering && !b.timedOut, !b.used:
 	case h.cwnd < h.ssthresh && h.cwnd >= hyStartWindow && rtt > b.least+hyStartDelay:
 		h.ssthresh = h.cwnd // HyStart, RFC 9406
 	case h.cwnd < h.ssthresh:

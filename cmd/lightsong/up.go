@@ -55,6 +55,7 @@ type upConfig struct {
 		QueueOctets  int     `toml:"queue_octets"`
 		Queue        string  `toml:"queue"`
 		Compress     bool    `toml:"compress"`
+		Windows      bool    `toml:"windows"`
 		AirMinute    float64 `toml:"airtime_minute"`
 		AirHour      float64 `toml:"airtime_hour"`
 	} `toml:"link"`
@@ -79,7 +80,7 @@ func readUpConfig(path string) (*upConfig, error) {
 	c.Audio.Rate = 48000
 	c.Audio.LatencyMS = float64(usualLatency / time.Millisecond)
 	c.Audio.LevelDBFS = usualLevel
-	c.Link.Compress = true
+	c.Link.Compress, c.Link.Windows = true, true
 	if err := readTOML(path, c); err != nil {
 		return nil, err
 	}
@@ -177,6 +178,7 @@ func (c *upConfig) link() link.Config {
 		QueueOctets: c.Link.QueueOctets,
 		Queue:       discipline,
 		Compress:    c.Link.Compress,
+		Windows:     c.Link.Windows,
 
 		AirtimeMinute: c.Link.AirMinute,
 		AirtimeHour:   c.Link.AirHour,
@@ -228,6 +230,7 @@ a.toml:
                                               # eighth of an idle medium allows. More is quieter, and slower to know that one is gone
   queue = "fq-codel"                          # or "fq" (no marks, no drops), "fifo"
   compress = true                             # what becomes shorter by it; false also hides how alike packets are from who hears their lengths
+  windows = true                              # TCP's windows are lowered to two bursts where those last for seconds; false: nothing is changed in them
   airtime_minute = 0                          # most share of any minute, and of any hour, for which this station sends, answers
   airtime_hour = 0                            # included: 0.01 where a rule asks for a duty cycle of 1 %; 0: no limit
   [led]                                       # instead of [audio]: a board with an LED and a photodiode
