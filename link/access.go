@@ -407,8 +407,10 @@ func (e *Engine) answered(now time.Time, p *peer, c *control, airtime time.Durat
 			}
 		}
 	}
-	if e.cfg.Caps.FullDuplex && len(p.outstanding) > 0 {
-		e.ask(now, p, p.outstanding[len(p.outstanding)-1].id, 0)
+	if n := len(p.outstanding); e.cfg.Caps.FullDuplex && n > 0 {
+		if due := p.outstanding[n-1].due(); !e.current.active || due != e.current.id { // else the question is opened when that has left
+			e.ask(now, p, due, 0)
+		}
 	}
 	e.sense(now)
 }
@@ -816,6 +818,9 @@ func (e *Engine) accessDeadline() (at time.Time, ok bool) {
 			if p.question.open {
 				note(p.question.answerBy)
 			}
+		}
+		if e.current.active && !e.insertAt.IsZero() {
+			note(e.insertAt)
 		}
 	}
 	if a.asked != nil || a.owed != nil || e.current.active || blocked {

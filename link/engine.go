@@ -39,6 +39,7 @@ const (
 //	EnqueuePacket, HandleEvent, BurstSent    whenever there is something
 //	NextPacket                               until it has none
 //	NextBurst                                then, and again at Deadline
+//	Urgent, NextInsert, Inserted             likewise, where the PHY is a phy.Inserter
 //
 // Input from the medium never fails and never panics: what no station sends in
 // good order is counted in Stats.
@@ -75,6 +76,9 @@ type Engine struct {
 
 	// The burst that is being sent, and what it is made of.
 	current  current
+	inner    current   // that which is being put into its middle
+	spare    making    // what such bursts are made of
+	insertAt time.Time // when to look again whether one can be
 	control  control
 	joined   []*peer   // who get something with a burst to several stations,
 	sections []control // of its control block,

@@ -79,6 +79,22 @@ func (e *Engine) clearInbox(in *inbox) {
 	*in = inbox{}
 }
 
+// openInner does so for a burst that came in the middle of another, whose number is the
+// lesser one and still to come. So nothing is moved, nor is anything taken for told: what
+// is in that burst was made before.
+func (e *Engine) openInner(now time.Time, in *inbox, c *control) bool {
+	if !in.valid || c.flags&flagFresh != 0 && c.base != in.initial {
+		return false // it comes again behind the other
+	}
+	known := slices.ContainsFunc(in.history, func(h heardBurst) bool { return h.id == c.id })
+	if known || int8(c.id-in.newest) <= 0 {
+		e.stats.Hostile.Replayed++
+		return false
+	}
+	in.at = now
+	return true
+}
+
 // openBurst checks a burst's number against those heard before and moves the
 // window to its base. It returns false for a replay.
 func (e *Engine) openBurst(now time.Time, p *peer, in *inbox, c *control) bool {
@@ -363,7 +379,7 @@ func (e *Engine) received(now time.Time, ev *phy.Event) {
 			return
 		}
 	}
-	if c.kind != beaconed && !e.openBurst(now, p, in, c) {
+	if c.kind != beaconed && (ev.Within && !e.openInner(now, in, c) || !ev.Within && !e.openBurst(now, p, in, c)) {
 		return
 	}
 	given := len(e.out)

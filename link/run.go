@@ -41,6 +41,7 @@ const (
 type Runner struct {
 	engine *Engine
 	phy    phy.PHY
+	insert phy.Inserter // phy, or nil
 	host   Host
 	log    *slog.Logger
 
@@ -59,6 +60,7 @@ type Runner struct {
 // loop is what the loop goroutine alone uses.
 type loop struct {
 	burst   phy.Burst
+	inner   phy.Burst
 	packet  []byte
 	carrier bool
 	ready   bool // carrier was told to the host
@@ -83,6 +85,7 @@ func NewRunner(e *Engine, p phy.PHY, h Host, log *slog.Logger) *Runner {
 		done:     make(chan struct{}),
 	}
 	r.loop.packet = make([]byte, MaxMTU)
+	r.insert, _ = p.(phy.Inserter)
 	return r
 }
 
@@ -342,6 +345,10 @@ func (r *Runner) act(now time.Time) error {
 	}
 	if r.engine.NextBurst(now, &r.loop.burst) {
 		r.bursts <- &r.loop.burst
+	}
+	if r.insert != nil && r.engine.Urgent(now) && r.insert.Seam() && r.engine.NextInsert(now, &r.loop.inner) {
+		left, ok := r.insert.Insert(&r.loop.inner)
+		r.engine.Inserted(now, left, ok)
 	}
 	if up := r.engine.Up(); up != r.loop.carrier || !r.loop.ready {
 		if err := r.host.SetCarrier(up); err != nil {

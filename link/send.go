@@ -28,8 +28,13 @@ type sentBurst struct {
 	store   []byte // where receivers combine, the data frames
 	octets  int    // of each; else 0
 
-	sequence int // of the peer's numbers
+	sequence int   // of the peer's numbers
+	within   uint8 // it went in the middle of the burst whose number is so much less than its own; 0: of none
 }
+
+// due is the number of the burst with which what came of b is known: one that went in the middle of
+// another was over before that.
+func (b *sentBurst) due() uint8 { return b.id - b.within }
 
 // bareBurst is the last burst to a peer without data, until it is known to have
 // arrived.
@@ -113,7 +118,7 @@ func (e *Engine) usualAnswer(p *peer, mode int) time.Duration {
 
 // budget is how long a burst to p may be. While somebody types, or waits for
 // another small packet, it is as short as what every burst costs allows, because
-// nothing of a burst is read before its end. On a half-duplex medium that is
+// nothing of a burst is read before its end, unless that packet may come in its middle. On a half-duplex medium that is
 // somebody anywhere on it.
 func (e *Engine) budget(now time.Time, p *peer, mode, control int) time.Duration {
 	empty := e.airtime(mode, control, 0, 0)
@@ -142,7 +147,7 @@ func (e *Engine) budget(now time.Time, p *peer, mode, control int) time.Duration
 			budget = min(budget, max(turn, one))
 		}
 	}
-	if e.cfg.Queue != FIFO && (e.inInteraction(now, p) || !e.cfg.Caps.FullDuplex && (e.inHurry(now) || e.othersHurry(now))) {
+	if e.cfg.Queue != FIFO && !e.inserts(mode, control, quantum) && (e.inInteraction(now, p) || !e.cfg.Caps.FullDuplex && (e.inHurry(now) || e.othersHurry(now))) {
 		k, octets := evenly(p.pending(p.windowOpen()), e.modes[mode].FrameOctets)
 		if e.cfg.Caps.FullDuplex && p.alone() && k <= e.longest(mode, control, octets, p.tx.loss, budget) {
 			// All that waits is of the flow that somebody waits for, and is there
@@ -150,6 +155,9 @@ func (e *Engine) budget(now time.Time, p *peer, mode, control int) time.Duration
 			short = budget
 		}
 		budget = min(budget, short)
+	}
+	if e.current.active { // it goes in the middle of that
+		budget = min(budget, longestInner)
 	}
 	// Where the control block alone takes long, frames get as much again.
 	return min(max(budget, 2*empty), e.mayLast)
@@ -691,8 +699,9 @@ const (
 type speech uint8
 
 const (
-	mute  speech = iota // nothing
-	brief               // what is urgent, where the burst is hardly longer for it: it ends the exchange all the same
+	mute   speech = iota // nothing
+	urgent               // what is urgent, in the middle of another burst
+	brief                // what is urgent, where the burst is hardly longer for it: it ends the exchange all the same
 	free
 )
 
@@ -739,6 +748,9 @@ func (e *Engine) buildUnicast(now time.Time, p *peer, answer bool, say speech, a
 			break
 		}
 		pending = p.pending(p.windowOpen())
+	case urgent:
+		p.hurry = true
+		pending = p.pending(p.windowOpen())
 	case free:
 		p.hurry = e.mayHurry(now, p, mode, len(e.block))
 		pending = p.pending(p.windowOpen())
@@ -769,7 +781,7 @@ func (e *Engine) buildUnicast(now time.Time, p *peer, answer bool, say speech, a
 		octets = len(e.frames[0])
 	}
 	airtime := e.airtime(mode, len(e.block), len(e.frames), octets)
-	wanted := burst != nil && say == free || ask
+	wanted := burst != nil && say >= urgent && say != brief || ask
 	if answer {
 		c.flags |= flagAnswer
 	}
@@ -1032,7 +1044,7 @@ func (e *Engine) takeReport(p *peer, c *control) {
 				entry = &c.heard[i]
 			}
 		}
-		if entry == nil && int8(b.id-c.newest) > 0 {
+		if entry == nil && int8(b.due()-c.newest) > 0 {
 			kept = append(kept, b) // it may not have heard it yet
 			continue
 		}
@@ -1071,16 +1083,8 @@ func (e *Engine) BurstSent(now time.Time, err error) {
 		e.sendFailed(now)
 		return
 	}
-	e.stats.Bursts.Sent++
-	e.stats.Airtime.Sent += c.airtime
-	for i := range e.limits {
-		e.limits[i].use(now, c.airtime)
-	}
-	if c.kind == unicast && !c.joint {
-		c.peer.stats.Airtime.Sent += c.airtime
-	}
+	e.countBurst(now, &c)
 	if c.burst != nil {
-		e.countFrames(c.burst)
 		c.burst.at = now
 	}
 	switch {
@@ -1100,6 +1104,21 @@ func (e *Engine) BurstSent(now time.Time, err error) {
 		c.peer.outstanding = append(c.peer.outstanding, c.burst)
 	}
 	e.burstLeft(now, &c)
+}
+
+// countBurst counts one that has left.
+func (e *Engine) countBurst(now time.Time, c *current) {
+	e.stats.Bursts.Sent++
+	e.stats.Airtime.Sent += c.airtime
+	for i := range e.limits {
+		e.limits[i].use(now, c.airtime)
+	}
+	if c.kind == unicast && !c.joint {
+		c.peer.stats.Airtime.Sent += c.airtime
+	}
+	if c.burst != nil {
+		e.countFrames(c.burst)
+	}
 }
 
 func (e *Engine) countFrames(b *sentBurst) {

@@ -35,6 +35,7 @@ type Stats struct {
 // BurstStats counts bursts.
 type BurstStats struct {
 	Sent     uint64 `json:"sent"`
+	Inserted uint64 `json:"inserted"` // of those, into the middle of others
 	Failed   uint64 `json:"failed"`   // the PHY refused them
 	Received uint64 `json:"received"` // with a control block that could be read
 	Missed   uint64 `json:"missed"`   // heard, but header or control block was lost

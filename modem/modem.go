@@ -64,7 +64,7 @@ type Burst struct {
 type EventKind uint8
 
 // The kinds, in the order in which a burst produces them. A burst ends in
-// exactly one Received or Missed.
+// exactly one Received or Missed. One that comes within another is only Received.
 const (
 	Preamble  EventKind = iota + 1 // a preamble was found; Start is set
 	Announced                      // the header passed its check; Start, End and Burst.MCS are set, Burst.Frames holds as many nil frames as will come
@@ -81,6 +81,9 @@ type Event struct {
 	Start int64 // index of the burst's first sample (of two channels: pair of samples), counted from the first sample pushed after creation (Reset does not restart it)
 	End   int64 // index of the first sample after the burst
 	Burst *Burst
+	// Within: the burst, which is Received, came in the middle of another one that
+	// was announced before. That one is announced once more, as it ends later.
+	Within bool
 	Quality
 }
 
@@ -119,6 +122,22 @@ const (
 // Former is a Modulator whose bursts have several forms. Like Samples, Form may be
 // called from any goroutine, and only the lengths in b matter.
 type Former interface{ Form(b *Burst) Form }
+
+// Inserter is a Modulator whose receivers read a burst in the middle of another one,
+// and then the rest of that. Positions count samples, of two channels pairs. Seams and
+// FitsInside may be called from any goroutine; only the lengths in b matter.
+type Inserter interface {
+	// Seams appends the positions in b, in order, at which another burst may be
+	// inserted; there may be none.
+	Seams(dst []int, b *Burst) []int
+	// FitsInside tells whether b may be inserted. What is inserted into one burst
+	// takes at most as long as that.
+	FitsInside(b *Burst) bool
+	// Insert puts the samples of the burst inner into those of another, x, at one of
+	// its seams, and returns by how much what is behind it has moved. It allocates
+	// only when x is too small.
+	Insert(x []float32, seam int, inner []float32) ([]float32, int)
+}
 
 // Combiner is a Modulator whose receivers add up what they hear of a frame that
 // comes again, octet by octet the same, after it has failed its check.

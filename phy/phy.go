@@ -57,8 +57,9 @@ const (
 
 // Event is what a station heard.
 type Event struct {
-	Kind  EventKind
-	Until time.Duration // Announced: time from now to the burst's end; Retimed: the turnaround
+	Kind   EventKind
+	Within bool          // Received: it came in the middle of another burst, which goes on
+	Until  time.Duration // Announced: time from now to the burst's end; Retimed: the turnaround
 	// Burst is set for Received; frames that failed their check are nil, and
 	// the slices belong to the caller of Receive. For Announced only its MCS is.
 	Burst   Burst
@@ -81,6 +82,21 @@ type Caps struct {
 	// Combines: receivers add up what they hear of a frame that comes again, octet by
 	// octet the same, after it was lost.
 	Combines bool
+	// Inserts tells whether a burst may be inserted into others; only the lengths in it
+	// matter. nil unless the PHY is an Inserter.
+	Inserts func(*Burst) bool
+}
+
+// Inserter is a PHY that can put a short burst into the middle of the one that it is
+// sending, which then goes on: what is small and urgent need not wait for the end of
+// what is long. Its methods are called from one goroutine.
+type Inserter interface {
+	// Seam tells whether the burst that Transmit is sending can still be interrupted.
+	Seam() bool
+	// Insert interrupts it at the next place, and tells in how long b will have left. ok
+	// is false when it is too late or b does not fit; then nothing was done. It does
+	// not keep b.
+	Insert(b *Burst) (left time.Duration, ok bool)
 }
 
 // Clock is a PHY that knows how far its medium has come. A simulated medium on a

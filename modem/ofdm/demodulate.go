@@ -30,6 +30,7 @@ type Demodulator struct {
 	start  float64 // of the burst
 	end    int64   // of it, when its header is known
 	watch  watch   // that it goes on
+	inside inside  // what comes in its middle
 	event  modem.Burst
 	nils   [][]byte
 }
@@ -55,6 +56,7 @@ func NewDemodulator(name string, rate int) (*Demodulator, error) {
 	for i := range p.classes {
 		d.finders = append(d.finders, newFinder(p, s, i, d.thinned.thin))
 	}
+	d.inside.finders = findersInside(p, d.finders)
 	return d, nil
 }
 
@@ -267,6 +269,8 @@ func (d *Demodulator) readHeader(emit func(modem.Event)) bool {
 	clear(d.nils)
 	d.event = modem.Burst{MCS: modem.MCS(p.mcs), Frames: d.nils}
 	d.beginWatch()
+	d.inside.begin()
+	d.rx.within = d.rx.within[:0]
 	emit(d.told(modem.Announced, &d.event, &d.rx.headWay, p.head))
 	d.state, d.look = reading, 0
 	return true
@@ -289,6 +293,9 @@ func (d *Demodulator) readHead(class int) bool {
 }
 
 func (d *Demodulator) readBurst(emit func(modem.Event)) bool {
+	if d.lookInside(emit) {
+		return true
+	}
 	wait, last := d.rx.waits(d.look)
 	switch {
 	case d.end+wait <= d.have():

@@ -412,7 +412,7 @@ func (r *receiver) slopePair(grad, info *float64, g geometry, c int, symbols [2]
 func (r *receiver) preparePair() (body, all [2][]symbol) {
 	p, times := &r.plan, r.scale.times
 	headSymbols := len(r.symbols)
-	r.add(p.body, p.bodyAt, p.bodyCount)
+	r.addBody()
 	r.rightSymbols = append(r.rightSymbols[:0], r.symbols...)
 	for i := range r.rightSymbols {
 		s := &r.rightSymbols[i]

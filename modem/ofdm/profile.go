@@ -80,6 +80,7 @@ type profile struct {
 	blockPilots int     // one carrier in so many of a block
 	blockLeast  float64 // bits a carrier, of modes that blocks are for
 	spread      float64 // s, echoes later than that after the direct wave are not expected to be strong
+	seams       bool    // bursts may come in the middle of others
 }
 
 var profiles = []*profile{&air, &cable, &cable2, &ultra, &voice}
@@ -150,6 +151,7 @@ var cable = profile{
 	patience: 1.03,
 	apart:    8,
 	spread:   0.5e-3,
+	seams:    true,
 
 	blocks:      cableBlocks,
 	blockClass:  5,
@@ -247,6 +249,7 @@ var cable2 = profile{
 	apart:    8,
 	trim:     true,
 	spread:   0.5e-3,
+	seams:    true,
 	classes:  cable.classes[:cable2Classes],
 	modes:    doubled(cable.modes),
 }

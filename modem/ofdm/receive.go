@@ -43,6 +43,7 @@ type receiver struct {
 
 	x      []float32 // device samples
 	origin int64     // number of x[0] in the stream; the clock counts as the stream does
+	within []inset   // bursts in the middle of this one
 	clock  clock
 	plan   plan
 
@@ -425,7 +426,7 @@ func (r *receiver) decodeControl(at, bits int) bool {
 func (r *receiver) prepareBody() (body, all []symbol) {
 	p, times := &r.plan, r.scale.times
 	headSymbols := len(r.symbols)
-	r.add(p.body, p.bodyAt, p.bodyCount)
+	r.addBody()
 	body = r.symbols[headSymbols:]
 	for i := range body {
 		offset, every := p.comb(i)

@@ -62,8 +62,20 @@ type PHY struct {
 	closeOnce sync.Once
 	closeErr  error
 
-	// Transmit's own.
-	tx []float32
+	playing []float32 // Transmit's own: the block that is being written
+
+	outgoing outgoing
+}
+
+// outgoing is the burst that is being played. Transmit and Insert share it, and the
+// modulator.
+type outgoing struct {
+	sync.Mutex
+	x        []float32
+	played   int   // of x, by the stream
+	seams    []int // samples
+	room     int   // of what may be inserted, samples
+	inserted []float32
 }
 
 // New joins a modem and a stream.
@@ -77,6 +89,7 @@ func New(cfg Config) *PHY {
 		block:    block,
 		rx:       make([]float32, block*channels),
 		zeros:    make([]float32, block*channels),
+		playing:  make([]float32, block*channels),
 		sense:    newCarrierSense(),
 		meter:    loopMeter{rate: cfg.Modem.Rate},
 		tick:     make(chan struct{}, 1),
@@ -107,6 +120,9 @@ func (p *PHY) Caps() phy.Caps {
 		caps.Form = f.Form
 	}
 	_, caps.Combines = p.cfg.Modem.Modulator.(modem.Combiner)
+	if m, ok := p.inserter(); ok {
+		caps.Inserts = m.FitsInside
+	}
 	return caps
 }
 
@@ -175,14 +191,8 @@ func (p *PHY) Close() error {
 
 // Transmit implements phy.PHY.
 func (p *PHY) Transmit(ctx context.Context, b *phy.Burst) error {
-	var err error
-	if p.tx, err = p.cfg.Modem.AppendBurst(p.tx[:0], b); err != nil {
-		return fmt.Errorf("transmit: %w", err)
-	}
-	if p.gain != 1 {
-		for i, v := range p.tx {
-			p.tx[i] = max(-1, min(1, v*p.gain))
-		}
+	if err := p.modulate(b); err != nil {
+		return err
 	}
 	if p.cfg.FullDuplex {
 		return p.play(ctx) // the next one may follow
@@ -194,7 +204,7 @@ func (p *PHY) Transmit(ctx context.Context, b *phy.Burst) error {
 		in, _, _ := p.Latency()
 		p.muteUntil.Store(p.now.Load() + p.samples(in) + int64(p.block))
 	}()
-	p.meter.sending(p.tx, p.channels, b.Control, p.now.Load())
+	p.meter.sending(p.outgoing.x, p.channels, b.Control, p.now.Load())
 	if err := p.play(ctx); err != nil {
 		p.meter.sent(false)
 		return err
@@ -208,22 +218,113 @@ func (p *PHY) Transmit(ctx context.Context, b *phy.Burst) error {
 	return p.wait(ctx, p.now.Load()+p.samples(out))
 }
 
+// modulate makes b the burst to be played.
+func (p *PHY) modulate(b *phy.Burst) (err error) {
+	o := &p.outgoing
+	o.Lock()
+	defer o.Unlock()
+	o.played, o.seams, o.room = 0, o.seams[:0], 0
+	if o.x, err = p.cfg.Modem.AppendBurst(o.x[:0], b); err != nil {
+		return fmt.Errorf("transmit: %w", err)
+	}
+	p.amplify(o.x)
+	if m, ok := p.inserter(); ok {
+		o.seams = m.Seams(o.seams, b)
+		o.room = len(o.x) / p.channels
+	}
+	return nil
+}
+
+// inserter is the modulator, if bursts may be inserted: who hears nothing while it sends has
+// no answers to bursts that are not over.
+func (p *PHY) inserter() (m modem.Inserter, ok bool) {
+	m, ok = p.cfg.Modem.Modulator.(modem.Inserter)
+	return m, ok && p.cfg.FullDuplex
+}
+
+func (p *PHY) amplify(x []float32) {
+	if p.gain == 1 {
+		return
+	}
+	for i, v := range x {
+		x[i] = max(-1, min(1, v*p.gain))
+	}
+}
+
+// Seam implements phy.Inserter.
+func (p *PHY) Seam() bool {
+	o := &p.outgoing
+	o.Lock()
+	defer o.Unlock()
+	return o.seam(p.channels) < len(o.seams)
+}
+
+// seam is the index of the first seam that is still to be played.
+func (o *outgoing) seam(channels int) (i int) {
+	for i < len(o.seams) && channels*o.seams[i] < o.played {
+		i++
+	}
+	return i
+}
+
+// Insert implements phy.Inserter.
+func (p *PHY) Insert(b *phy.Burst) (left time.Duration, ok bool) {
+	m, ok := p.inserter()
+	if !ok || !m.FitsInside(b) {
+		return 0, false
+	}
+	o := &p.outgoing
+	o.Lock()
+	defer o.Unlock()
+	i := o.seam(p.channels)
+	if i == len(o.seams) {
+		return 0, false
+	}
+	var err error
+	if p.cfg.Modem.Samples(b)+p.block > o.room { // with what is between the two
+		return 0, false
+	}
+	if o.inserted, err = p.cfg.Modem.AppendBurst(o.inserted[:0], b); err != nil {
+		return 0, false
+	}
+	p.amplify(o.inserted)
+	at, moved := o.seams[i], 0
+	o.x, moved = m.Insert(o.x, at, o.inserted)
+	o.room -= moved
+	o.seams = append(o.seams[:0], o.seams[i+1:]...)
+	for k := range o.seams {
+		o.seams[k] += moved
+	}
+	_, out := p.cfg.Stream.Latency()
+	return p.duration(int64(at+moved-o.played/p.channels)) + out, true
+}
+
 // play writes the burst, a block at a time, so that it ends soon after ctx.
 func (p *PHY) play(ctx context.Context) error {
 	if s, ok := p.cfg.Stream.(BurstEnder); ok {
 		defer s.EndBurst()
 	}
-	for rest := p.tx; len(rest) > 0; {
+	for {
 		if err := p.ended(ctx); err != nil {
 			return err
 		}
-		n := min(len(rest), p.block*p.channels)
-		if err := p.cfg.Stream.Write(rest[:n]); err != nil {
+		n := p.outgoing.next(p.playing)
+		if n == 0 {
+			return nil
+		}
+		if err := p.cfg.Stream.Write(p.playing[:n]); err != nil {
 			return p.streamError(ctx, "play", err)
 		}
-		rest = rest[n:]
 	}
-	return nil
+}
+
+// next copies what is to be played next.
+func (o *outgoing) next(block []float32) (n int) {
+	o.Lock()
+	defer o.Unlock()
+	n = copy(block, o.x[o.played:])
+	o.played += n
+	return n
 }
 
 // wait returns when the clock of the stream has reached the sample target.
@@ -350,8 +451,10 @@ func (p *PHY) demodulated(ev modem.Event) {
 			return
 		}
 		p.hearing.received.Add(1)
-		p.pending = append(p.pending, phy.Event{Kind: phy.Received, Burst: clone(ev.Burst), Quality: ev.Quality})
-		p.carrier(p.sense.burstOver())
+		p.pending = append(p.pending, phy.Event{Kind: phy.Received, Within: ev.Within, Burst: clone(ev.Burst), Quality: ev.Quality})
+		if !ev.Within {
+			p.carrier(p.sense.burstOver())
+		}
 	case modem.Missed:
 		p.hearing.missed.Add(1)
 		p.pending = append(p.pending, phy.Event{Kind: phy.Missed, Quality: ev.Quality})
