@@ -17,7 +17,7 @@
 //
 // The other rooms: control.go and fragment.go are the wire format
 // (docs/wire-link.md), access.go says when a station may send, discover.go who
-// is there, rate.go in which mode and with how much parity. codel.go decides when
+// is there, rate.go in which mode and with how much parity, insert.go what goes in the middle of a burst. codel.go decides when
 // a queue is too long, segment.go which TCP segments others make needless.
 //
 // The package never knows a device, a waveform or the host's network

@@ -67,6 +67,8 @@ type onAir struct {
 	from       *node
 	burst      phy.Burst
 	start, end time.Time
+	late       time.Duration  // by what was inserted since its end was last looked at
+	seam       time.Time      // where something was inserted last
 	audible    map[*node]bool // since its begin: at these it ends, too
 	spoiled    map[*node]bool
 }
@@ -82,6 +84,7 @@ type medium struct {
 	table   []phy.Mode
 	duplex  bool
 	cost    time.Duration // of a burst without content; 0: modelAirtime's
+	pitch   time.Duration // full duplex: of the places in a burst where others may be inserted; 0: there are none
 	latency time.Duration // of each station's output and input buffer
 
 	frameLoss   float64
@@ -179,6 +182,9 @@ func (m *medium) newEngine(n *node, edit func(*Config)) *Engine {
 		Airtime:  m.airtime,
 		Queue:    FQ, // these tests count every packet; queue_test.go has CoDel's
 	}
+	if m.pitch > 0 {
+		cfg.Caps.Inserts = func(b *phy.Burst) bool { return m.airtime(b) < longestInner+100*time.Millisecond }
+	}
 	if edit != nil {
 		edit(&cfg)
 	}
@@ -243,6 +249,7 @@ func (m *medium) settle(n *node) {
 	}
 	var b phy.Burst
 	if !n.engine.NextBurst(m.now, &b) {
+		m.insert(n)
 		if at, ok := n.engine.Deadline(); ok && !at.After(m.now) {
 			m.t.Fatalf("%s: deadline %v lies %v in the past after NextBurst had nothing", n.name, at, m.now.Sub(at))
 		}
@@ -263,14 +270,60 @@ func (m *medium) settle(n *node) {
 	m.maximum = max(m.maximum, d)
 	m.bursts++
 	m.after(m.latency, func() { m.begin(a, d) })
-	m.after(m.latency+d, func() {
+	var end func()
+	end = func() {
+		if d := a.late; d > 0 {
+			a.late = 0
+			m.after(d, end)
+			return
+		}
 		m.end(a)
 		if n.engine == e {
 			n.sending = nil
 			e.BurstSent(m.now, nil)
 			m.settle(n)
 		}
+	}
+	m.after(m.latency+d, end)
+}
+
+// insert lets a station put a burst into the middle of the one that it is sending.
+func (m *medium) insert(n *node) {
+	a := n.sending
+	if m.pitch == 0 || !n.engine.Urgent(m.now) || a == nil || a.start.IsZero() {
+		return
+	}
+	at := a.start.Add((m.now.Sub(a.start)/m.pitch + 1) * m.pitch)
+	if !at.After(a.seam) || !at.Add(m.pitch).Before(a.end) {
+		return
+	}
+	var b phy.Burst
+	if !n.engine.NextInsert(m.now, &b) {
+		return
+	}
+	m.check(n, &b)
+	inner := &onAir{from: n, burst: phy.Burst{MCS: b.MCS, Control: bytes.Clone(b.Control)}}
+	for _, f := range b.Frames {
+		inner.burst.Frames = append(inner.burst.Frames, bytes.Clone(f))
+	}
+	if n.observe != nil {
+		n.observe(m.now, &inner.burst)
+	}
+	d := m.airtime(&b)
+	a.seam, a.end, a.late = at.Add(d), a.end.Add(d), a.late+d
+	m.at(a.seam, func() {
+		for _, to := range m.nodes {
+			switch {
+			case !a.audible[to] || to.deaf[n]:
+			case m.drop != nil && m.drop(n, to, &inner.burst): // its chirp was not seen, and so the other is lost
+				a.spoiled[to] = true
+			default:
+				m.tell(to, phy.Event{Kind: phy.Received, Within: true, Burst: m.through(to, &inner.burst), Quality: phy.Quality{SNR: to.snr + m.random.NormFloat64()}})
+				m.tell(to, phy.Event{Kind: phy.Announced, Until: a.end.Sub(m.now) - m.latency, Burst: phy.Burst{MCS: a.burst.MCS}})
+			}
+		}
 	})
+	n.engine.Inserted(m.now, a.seam.Sub(m.now), true)
 }
 
 // check holds what phy.PHY demands of a burst.
@@ -405,7 +458,7 @@ func (m *medium) run(d time.Duration, until func() bool) bool {
 			if n.moved || until != nil {
 				n.moved = false
 				n.due, n.waits = n.engine.Deadline()
-				n.waits = n.waits && !n.engine.current.active
+				n.waits = n.waits && (!n.engine.current.active || m.pitch > 0)
 			}
 			if n.waits && n.due.Before(next) {
 				next, due = n.due, n

@@ -156,7 +156,7 @@ func (e *Engine) budget(now time.Time, p *peer, mode, control int) time.Duration
 		}
 		budget = min(budget, short)
 	}
-	if e.current.active { // it goes in the middle of that
+	if p.hurry && e.current.active { // it goes in the middle of that
 		budget = min(budget, longestInner)
 	}
 	// Where the control block alone takes long, frames get as much again.

@@ -36,6 +36,8 @@
 // them before, if they are repetitions (combine.go), and with a channel estimated
 // from what the decoder believed (receive.go).
 //
+// In leads a short burst may come in the middle of a long one (inside.go).
+//
 // Where an end is moved (motion.go) a header that failed is tried by other clocks,
 // the direct wave is followed symbol by symbol, and every symbol gets a channel of
 // its own; all of it only where a burst could not be read otherwise. From what
