@@ -293,7 +293,7 @@ func (m *medium) insert(n *node) {
 	if m.pitch == 0 || !n.engine.Urgent(m.now) || a == nil || a.start.IsZero() {
 		return
 	}
-	at := a.start.Add((m.now.Sub(a.start)/m.pitch + 1) * m.pitch)
+	at := m.now.Add(m.pitch - m.now.Sub(a.start)%m.pitch)
 	if !at.After(a.seam) || !at.Add(m.pitch).Before(a.end) {
 		return
 	}

@@ -288,7 +288,8 @@ func (p *PHY) Insert(b *phy.Burst) (left time.Duration, ok bool) {
 		return 0, false
 	}
 	p.amplify(o.inserted)
-	at, moved := o.seams[i], 0
+	at := o.seams[i]
+	var moved int
 	o.x, moved = m.Insert(o.x, at, o.inserted)
 	o.room -= moved
 	o.seams = append(o.seams[:0], o.seams[i+1:]...)
