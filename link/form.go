@@ -15,6 +15,7 @@ import (
 const (
 	marginEase  = 0.5 // dB that a margin comes back by with each burst of another form
 	longLeast   = 2.4 // dB, the narrowest: a long burst that is lost costs seconds
+	climbLead   = 1.5 // dB that one sees more than a mode needs in which none has come
 	middleLeast = 1.2
 
 	roomLeap = 1.0 // dB that the margin of plain bursts narrows at once: they may last for seconds, and come whole or not at all
@@ -36,7 +37,11 @@ const (
 	echoDB     = 8.5 // that blocks see more than plain bursts in a large room
 	echoFading = 200 * time.Millisecond
 	leastHush  = 60 * time.Millisecond
-	restBriefs = 16 // bursts of other kinds for which they rest at most after one was lost
+	firstRest  = 16 // bursts of other kinds for which they rest at least after one was lost, as many as a loss costs
+	restBriefs = 64 // and at most
+
+	briefProofs = 8               // that come through make up for one that was lost
+	briefMost   = 3 * briefProofs // of lost ones that count
 
 	// Where the path changes slower modes do not help: their symbols are no shorter, their bursts
 	// longer, and it is noticed late that it has stopped.
@@ -57,6 +62,9 @@ type special struct {
 	seen   float64 // dB, what plain bursts told of it when nothing moved, smoothed; NaN before
 	faded  int     // bursts in a row that said so, those that prove it counting fadeDoubt times
 
+	saw    float64 // dB, what the last one of such bursts that came saw; NaN before
+	proven int     // index of the fastest mode in which all frames of one came, as far as none failed there since; −1 before
+
 	want  int // index of the mode that the peer asks for; −1: it does not know
 	rest  int // bursts of other forms that must come through before the form is used again
 	fails int // in a row
@@ -64,7 +72,7 @@ type special struct {
 
 func newForms(m modes) (v [phy.Forms]special) {
 	for f := range v {
-		v[f] = special{rx: newReception(m), seen: math.NaN(), want: -1}
+		v[f] = special{rx: newReception(m), seen: math.NaN(), saw: math.NaN(), proven: -1, want: -1}
 		rx := &v[f].rx
 		rx.lossy, rx.step = true, mostStep // no leaps to where too much is lost
 		rx.margin, rx.least = formMargin(phy.Form(f)), 0
@@ -195,6 +203,9 @@ func (e *Engine) hearForms(p *peer, ev *phy.Event) {
 				break
 			}
 			s.faded = 0
+			if form == f && f != phy.Block {
+				s.proves(e.modes.index(ev.Burst.MCS), snr, lost)
+			}
 			of := exact
 			s.heard = s.heard || form == f
 			s.rx.rough = s.rx.rough || !s.heard // what others foresee errs to the lower side
@@ -218,6 +229,26 @@ func (e *Engine) hearForms(p *peer, ev *phy.Event) {
 	p.moves = p.forms[phy.Block].barred && (p.moves || lost > 0 && lost == len(ev.Burst.Frames) && (form == phy.Long || form == phy.Middle))
 }
 
+// proves takes what a burst in the mode with an index saw, and how many frames of it were lost.
+func (s *special) proves(mode int, snr float64, lost int) {
+	s.saw = snr
+	if lost == 0 {
+		s.proven = max(s.proven, mode)
+	} else {
+		s.proven = min(s.proven, mode-1)
+	}
+}
+
+// most is the index of the fastest mode in which such bursts are asked for: one that has come whole, or one for which what they see is
+// enough with some room. A margin that narrows while all is well would lead beyond. That pays where
+// a burst that fails is soon sent again; here it is seconds, and all behind it waits.
+func (s *special) most(m modes) int {
+	if math.IsNaN(s.saw) {
+		return len(m) - 1
+	}
+	return max(s.proven, m.suiting(s.saw-climbLead))
+}
+
 // hearClock learns from a burst how fast its sender's clock seems to run, in ppm. The direct wave
 // of an end that is moved comes with a clock of its own, v/c fast or slow: of all that motion does
 // it is what any burst that is read at all tells at once, of its begin and of its end.
@@ -233,6 +264,7 @@ func (p *peer) hearClock(ppm float64) {
 		p.clock += clockWeight * (ppm - p.clock)
 	}
 	p.lastClock = ppm
+	p.calmed = was && !p.swings
 	switch block := &p.forms[phy.Block]; {
 	case p.swings:
 		p.unsteady = true
@@ -256,7 +288,7 @@ func (e *Engine) formWish(p *peer, f phy.Form) uint8 {
 	case !ok:
 		return noMCS
 	}
-	return uint8(e.modes[i].MCS)
+	return uint8(e.modes[min(i, s.most(e.modes))].MCS)
 }
 
 // plainWish is the index of the mode that we ask p for in plain bursts. While an end is
@@ -277,6 +309,9 @@ func (e *Engine) takeForms(p *peer, c *control) {
 		s.want = -1
 		if c.formed && c.forms[f] != noMCS {
 			s.want = e.modes.index(phy.MCS(c.forms[f]))
+		}
+		if phy.Form(f) == phy.Block && p.calmed && s.want == 0 {
+			s.want = -1 // it has not heard yet what we just did: that the motion is over
 		}
 		if phy.Form(f) != phy.Block && was == 0 && s.want > 0 {
 			s.rest = max(s.rest, proofs) // the path has changed, and may do so again
@@ -302,10 +337,12 @@ func (p *peer) restForm(f phy.Form) {
 	}
 }
 
-// restBrief does so with brief blocks, of which an end hears little while the echoes of its own bursts last.
+// restBrief does so with brief blocks, of which an end hears little while the echoes of its own bursts last. In a large room
+// half of them are lost, and an answer that is costs a second or two where a longer one costs 80 ms more: so eight that come
+// through make up for one that does not.
 func (p *peer) restBrief() {
-	p.briefRest = min(1<<min(p.briefFails, 10), restBriefs)
-	p.briefFails++
+	p.briefRest = min(firstRest<<(p.briefFails/briefProofs), restBriefs)
+	p.briefFails = min(p.briefFails+briefProofs, briefMost)
 	p.hush()
 }
 
@@ -319,9 +356,10 @@ func (p *peer) hush() {
 
 // arrived takes that a burst to p was read; brief: it was a brief block.
 func (p *peer) arrived(brief bool) {
-	if brief {
-		p.briefFails = 0
-	} else {
+	switch {
+	case brief:
+		p.briefFails = max(0, p.briefFails-1)
+	case !p.unsteady: // while an end is moved there are none
 		p.briefRest = max(0, p.briefRest-1)
 	}
 }
@@ -409,7 +447,7 @@ func (e *Engine) limitsOf(p *peer, mode int) (l limits, trial bool) {
 		l[phy.Middle] = mode // nothing is known, but it does not see less than a plain one
 	}
 	if s := &p.forms[phy.Block]; s.want < 0 && s.rest == 0 && p.silent == 0 && !p.garbled && !p.swings && e.blocks < len(e.modes) &&
-		p.tx.snr >= e.modes[e.blocks].SNRdB-trialLack {
+		(p.calmed || p.tx.snr >= e.modes[e.blocks].SNRdB-trialLack) {
 		l[phy.Block], trial = max(mode, e.blocks), true
 	}
 	return l, trial
@@ -444,6 +482,7 @@ func (e *Engine) wished(p *peer) int {
 type layout struct {
 	mode, frames, octets int
 	form                 phy.Form
+	padded               bool // the only frame is longer than what is in it
 }
 
 // layOut chooses mode and frames of a burst to p whose plain bursts go in mode. If
@@ -479,7 +518,7 @@ func (e *Engine) layOut(p *peer, mode, control, pending int, careful bool, budge
 		if isBrief(f, d) { // without frames it is the shortest, and is hidden by echoes that last as long
 			ok = ok && i <= brief && (k > 0 || d > p.fading)
 		}
-		return layout{i, k, octets, f}, d, ok
+		return layout{mode: i, frames: k, octets: octets, form: f}, d, ok
 	}
 	found, shortest := layout{mode: mode}, forEver
 	for i := top; i >= 0; i-- {
@@ -503,6 +542,20 @@ func (e *Engine) layOut(p *peer, mode, control, pending int, careful bool, budge
 			if ok || k <= 1 || d > budget {
 				break
 			}
+		}
+	}
+	if i := e.blocks; pending > 0 && brief < i && i <= limits[phy.Block] {
+		// Where echoes hide brief blocks one that is just not brief is not hidden, and over sooner than a plain burst.
+		full := e.modes[i].FrameOctets
+		octets := min(full, pending)
+		b, d, ok := take(i, 1, octets)
+		for b.form == phy.Block && isBrief(b.form, d) && octets < full {
+			octets = min(full, octets+full/16)
+			b, d, ok = take(i, 1, octets)
+		}
+		if ok && b.form == phy.Block && octets > pending && d < shortest && d <= budget {
+			b.padded = true
+			return b
 		}
 	}
 	if shortest < forEver {

@@ -87,8 +87,9 @@ type peer struct {
 	lastForm         phy.Form           // of the last burst to it
 	lastBrief        bool               // that was a brief block
 	briefRest        int                // bursts of other kinds that must come through before there are brief blocks again
-	briefFails       int                // in a row
+	briefFails       int                // of them that were lost, times briefProofs, less those that came through
 	swings           bool               // its clock runs fast or slow as only that of an end does that is moved
+	calmed           bool               // it did until its last burst: the next one to it is a block, whatever it saw before
 	clock, lastClock float64            // ppm, what its clock is usually fast by, and what it was last; NaN before
 	unsteady         bool               // the path to it changes, or did so a moment ago
 	vain             int                // bursts to it in a row that were lost, slow modes not counted

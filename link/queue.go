@@ -312,14 +312,15 @@ func (e *Engine) roomFor(now time.Time, p *peer) int {
 	return p.roomy.keep(now, limit)
 }
 
-// kept is a number of octets that becomes less only when it was less for as long as packets wait for a station that is gone.
+// kept is a number of octets that follows another one, but becomes less than half only when that was so for as long as packets
+// wait for a station that is gone.
 type kept struct {
 	octets int
 	at     time.Time // as of then
 }
 
 func (k *kept) keep(now time.Time, octets int) int {
-	if octets >= k.octets || now.Sub(k.at) >= holdFor {
+	if 2*octets >= k.octets || now.Sub(k.at) >= holdFor {
 		k.octets, k.at = octets, now
 	}
 	return k.octets

@@ -378,7 +378,10 @@ func (e *Engine) fill(now time.Time, p *peer, mode, control int, loss float64, c
 	if cut.form == phy.Long || cut.form == phy.Middle {
 		filler = cut.frames - k
 	}
-	if k == 1 && filler == 0 && repeated == 0 {
+	switch {
+	case cut.padded:
+		used = octets
+	case k == 1 && filler == 0 && repeated == 0:
 		used = e.unsize(used)
 	}
 	if p.waiting == 0 && !p.hurry {
