@@ -76,6 +76,7 @@ type access struct {
 	with      *peer
 	since     time.Time
 	initiator bool
+	opening   bool // what was heard last broke a silence
 	rash      bool // its first burst may meet another's
 	owedFrom  time.Time
 	owedAt    time.Time
@@ -281,6 +282,7 @@ func (e *Engine) stuckAt() time.Time {
 func (e *Engine) becameBusy(now time.Time) {
 	if !e.access.busy {
 		e.access.busy, e.access.busyFrom = true, now
+		e.access.opening = now.Sub(e.access.lastBurst) > quietFor
 	}
 	e.sense(now)
 }

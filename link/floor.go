@@ -27,6 +27,7 @@ const (
 	turnCosts    = 4                      // times what an exchange costs without data
 	firstBurst   = 400 * time.Millisecond // after silence, when others may begin at the same moment
 	openingBurst = time.Second            // of a turn of which nobody knew: who came to want one then need not wait for all of it
+	fairShare    = 2                      // times the burst before it, if the sender of that has more, too
 	quietFor     = time.Second
 	lastOfTurn   = 0.75 // share of a turn after which it ends with the next answer
 	shareFrom    = 2    // others want: turns are single bursts, if those are not very short
@@ -160,6 +161,20 @@ func (e *Engine) enough(now time.Time, with *peer, cost time.Duration) time.Dura
 	return time.Duration(lastOfTurn * float64(turn))
 }
 
+// fair is how long a burst to p, of the only two stations, may be that leaves nothing to send while p has more, or may have come
+// to want as much at the same moment; 0: as long as any. One that has what it wanted before the other has
+// any is over in half of the time.
+func (e *Engine) fair(now time.Time, p *peer) time.Duration {
+	switch a := &e.access; {
+	case e.cfg.Caps.FullDuplex || e.several(now):
+	case e.wantsFloor(now, p):
+		return max(openingBurst, fairShare*p.took)
+	case a.with == p && !a.initiator && a.opening:
+		return openingBurst
+	}
+	return 0
+}
+
 // turnLimit is how long the medium may be held at most. Where only one other station
 // is known, which has its say in the exchange, none but strangers wait for its end.
 func (e *Engine) turnLimit(now time.Time) time.Duration {
@@ -252,7 +267,7 @@ func (e *Engine) floorNamed(now time.Time, c *control, ours bool) {
 		e.access.backoff = e.place(f.behind)
 		return
 	}
-	apart := e.access.window == minWindow || f.next == anyone && e.others() < openSlots // else contention is what keeps colliding stations apart
+	apart := e.access.window == minWindow || f.next == anyone && e.ownSlots() // else contention is what keeps colliding stations apart
 	if f.next != 0 && !e.hasFloor() && apart {
 		e.access.backoff = time.Duration(e.rank(now))*e.slot() + 1 // none would be drawn anew
 	}
@@ -325,6 +340,18 @@ func (e *Engine) rank(now time.Time) int {
 		return before
 	}
 	return all + e.random.IntN(e.newcomerSlots()) // not all know the same of the others: no slot is theirs alone
+}
+
+// ownSlots tells whether there is a slot for each of the stations that know one another.
+func (e *Engine) ownSlots() bool { return e.others() < openSlots }
+
+// startSlot is how long bulk waits that comes to want a medium that has been free for so long that nobody's
+// back-off is left: others may get theirs at the same moment, and two bursts that met cost a second.
+func (e *Engine) startSlot(now time.Time) time.Duration {
+	if a := &e.access; e.cfg.Caps.FullDuplex || a.taken || now.Before(e.mayContend()) || e.hasFloor() {
+		return 0
+	}
+	return time.Duration(e.drawSlot(min(1+e.others(), e.newcomerSlots()))) * e.slot()
 }
 
 // newcomerSlots is how many slots those draw from of whom nobody knows that they want the

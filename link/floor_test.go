@@ -1,7 +1,9 @@
 package link
 
 import (
+	"fmt"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -116,6 +118,47 @@ func TestFloorTogether(t *testing.T) {
 			t.Errorf("seed %d: whole after %.1f s, Jain %.3f, want 0.95", testSeed+seed, whole, jain)
 		} else {
 			t.Logf("seed %d: whole after %.1f s, Jain %.3f", testSeed+seed, whole, jain)
+		}
+	}
+}
+
+// TestBeginTogether: stations whose hosts come to want as much of a medium that nobody uses at the same
+// moment do not begin at the same moment. Questions after silence, which they do not agree upon, may meet a begin: in one run of ten.
+func TestBeginTogether(t *testing.T) {
+	for _, stations := range []int{2, 4} {
+		met := 0
+		const runs = 20
+		for seed := range uint64(runs) {
+			m := newMedium(t, testSeed+seed)
+			m.latency, m.table = 10*time.Millisecond, quickModes()
+			for i := range stations {
+				m.add(fmt.Sprintf("station %d", i), nil)
+			}
+			m.meet()
+			m.run(time.Duration(10+seed)*time.Second, nil)
+			m.run(5*time.Second, func() bool {
+				return !slices.ContainsFunc(m.nodes, func(n *node) bool { a := &n.engine.access; return a.taken || m.now.Before(n.engine.mayContend()) })
+			})
+			silence := func() (sum uint64) {
+				for _, n := range m.nodes {
+					sum += n.engine.Stats().Bursts.Silence
+				}
+				return sum
+			}
+			before := silence()
+			for i, n := range m.nodes {
+				for number := range 10 {
+					m.send(n, ipv4(protoTCP, n.addr, m.nodes[(i+1)%stations].addr, 80, number, 1280))
+				}
+			}
+			m.run(2*time.Second, nil)
+			if silence() > before {
+				met++
+			}
+		}
+		t.Logf("%d stations: bursts met in %d runs of %d", stations, met, runs)
+		if met > runs/5 {
+			t.Errorf("%d stations: bursts met in %d runs of %d from seed %d on", stations, met, runs, testSeed)
 		}
 	}
 }

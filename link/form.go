@@ -600,7 +600,7 @@ func (e *Engine) layOut(p *peer, mode, control, pending int, careful bool, budge
 			return found // whatever it brings: it tells what blocks and long bursts would
 		}
 		if !p.sounded {
-			most, budget = 0, min(budget, e.cfg.MaxBurst)/2 // likewise for plain ones
+			most, budget = 0, min(budget, e.cfg.MaxBurst/2) // likewise for plain ones
 		}
 	}
 	if i := limits[phy.Long]; i > 0 && budget >= e.cfg.MaxBurst {
@@ -659,6 +659,20 @@ func (e *Engine) layOut(p *peer, mode, control, pending int, careful bool, budge
 		}
 	}
 	return found
+}
+
+// leaveSome leaves the last third of a burst with all that is pending to the next one, if it is longer than a limit.
+func (e *Engine) leaveSome(l layout, control, pending int, limit time.Duration) layout {
+	if d, _ := e.shapeOf(l.mode, control, l.frames, l.octets); d <= limit || l.frames*l.octets < pending {
+		return l
+	}
+	for n := (2*l.frames + 2) / 3; n < l.frames; n++ {
+		if _, f := e.shapeOf(l.mode, control, n, l.octets); f == l.form {
+			l.frames = n
+			break
+		}
+	}
+	return l
 }
 
 // changing tells whether the path to p changes, or did so a moment ago, as far as anybody can tell: one of us

@@ -385,6 +385,44 @@ func TestLongBurstFilledUp(t *testing.T) {
 	}
 }
 
+// Who could end what it has in a burst that is long beside the other's, which has more, leaves a third.
+func TestLeavesSome(t *testing.T) {
+	e, p := formed(t)
+	now := time.Unix(0, 0)
+	p.state, p.more, p.heard = PeerUp, true, now
+	e.peers = []*peer{p}
+	l := layout{mode: 1, frames: 30, octets: 60}
+	d, _ := e.shapeOf(l.mode, headOctets, l.frames, l.octets)
+	if d <= openingBurst {
+		t.Fatalf("the burst takes %v", d)
+	}
+	for _, c := range []struct {
+		what    string
+		more    bool
+		opening bool
+		took    time.Duration
+		pending int
+		want    int
+	}{
+		{"the other's was as long", true, false, d, 1500, 30},
+		{"the other's was short", true, false, 0, 1500, 20},
+		{"more is pending than that", true, false, 0, 5000, 30},
+		{"the other has nothing", false, false, 0, 1500, 30},
+		{"it may have come to want as much", false, true, 0, 1500, 20},
+	} {
+		p.more, p.took = c.more, c.took
+		e.access.with, e.access.initiator, e.access.opening = p, false, c.opening
+		limit := e.fair(now, p)
+		got := l
+		if limit > 0 {
+			got = e.leaveSome(l, headOctets, c.pending, limit)
+		}
+		if got.frames != c.want {
+			t.Errorf("%s: %d frames of %d, want %d", c.what, got.frames, l.frames, c.want)
+		}
+	}
+}
+
 // The answer that ends a turn takes along what is small, and asks for nothing;
 // what is not small waits for the next turn.
 func TestLastAnswer(t *testing.T) {

@@ -46,16 +46,17 @@ type peer struct {
 	suspect  bool          // since it last answered, data went in a better mode than wellOut
 	keptOut  ceiling       // of modes, when it last answered
 	keptIn   ceiling
-	settled  bool      // what had come in part was given up
-	recallAt time.Time // when it is called next, while it is gone
-	metAt    time.Time // acquaintance is one-sided since then, or it was asked then
-	greeted  int       // doublings of how long nothing is done about that
-	metFirst time.Time // it was heard for the first time
-	chance   time.Time // it spoke last, or had its slot in an open floor and did not
-	more     bool      // it said that it has more to send
-	talks    bool      // its last burst had data for us
-	hurries  time.Time // when it said last that somebody waits for small packets of its
-	holdOff  time.Time // nothing is sent to it before that, because it did not answer
+	settled  bool          // what had come in part was given up
+	recallAt time.Time     // when it is called next, while it is gone
+	metAt    time.Time     // acquaintance is one-sided since then, or it was asked then
+	greeted  int           // doublings of how long nothing is done about that
+	metFirst time.Time     // it was heard for the first time
+	chance   time.Time     // it spoke last, or had its slot in an open floor and did not
+	more     bool          // it said that it has more to send
+	talks    bool          // its last burst had data for us
+	took     time.Duration // and how long that was
+	hurries  time.Time     // when it said last that somebody waits for small packets of its
+	holdOff  time.Time     // nothing is sent to it before that, because it did not answer
 
 	// What goes to it.
 	scheduler

@@ -352,6 +352,9 @@ func (e *Engine) enqueue(now time.Time, p *peer, h *ipHeader, pkt *packet) {
 	if pkt.segment.valid {
 		pkt.early, pkt.bounded = e.connections.sent(now, h, &pkt.segment, e.cfg.MTU)
 	}
+	if p != e.all && len(pkt.data) > urgentOctets && !p.hasData() {
+		p.holdOff = later(p.holdOff, now.Add(e.startSlot(now)))
+	}
 	p.queue(f, pkt)
 	e.queued.Packets++
 	e.queued.Octets += len(pkt.data)

@@ -335,7 +335,7 @@ func (e *Engine) received(now time.Time, ev *phy.Event) {
 		e.access.rival = now
 	}
 	if c.kind == unicast {
-		p.more, p.talks = c.more, c.dst == e.address && c.data > 0 && !c.joint()
+		p.more, p.talks, p.took = c.more, c.dst == e.address && c.data > 0 && !c.joint(), airtime
 		e.owedFor(now, p, c, to-from)
 		if c.flags&flagHurry != 0 {
 			p.hurries = now

@@ -138,9 +138,9 @@ func (e *Engine) budget(now time.Time, p *peer, mode, control int) time.Duration
 				budget = min(budget, max(leastTurn, turn-now.Sub(e.access.since)))
 			}
 			switch left := openingBurst - now.Sub(e.access.since); {
-			case e.access.rash:
+			case e.access.rash && !e.ownSlots():
 				budget = min(budget, max(firstBurst, 2*cost, one))
-			case e.access.floor.newcomer && left > 0:
+			case (e.access.rash || e.access.floor.newcomer) && left > 0:
 				budget = min(budget, max(left, 2*cost, one))
 			}
 		case e.access.with == p && e.several(now): // no more of p's turn than of one of our own
@@ -762,6 +762,9 @@ func (e *Engine) buildUnicast(now time.Time, p *peer, answer bool, say speech, a
 	var cut layout
 	if budget := e.budget(now, p, mode, len(e.block)); e.formed {
 		cut = e.layOut(p, mode, len(e.block), pending, careful, budget)
+		if limit := e.fair(now, p); limit > 0 && say == free {
+			cut = e.leaveSome(cut, len(e.block), pending, limit)
+		}
 		mode = cut.mode
 	} else {
 		if careful {
