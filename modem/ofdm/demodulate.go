@@ -319,7 +319,9 @@ func (d *Demodulator) readBurst(emit func(modem.Event)) bool {
 	} else {
 		emit(d.told(modem.Received, b, &d.rx.headWay, p.head))
 	}
-	d.searchFrom(max(d.origin, d.end-int64(d.prof.taper*d.scale.times)))
+	// The next burst may begin where this one ends, and that is known as well as the head has told the skew.
+	early := int64(d.prof.taper*d.scale.times) + int64(maxSkew*float64(d.end)-maxSkew*d.start)
+	d.searchFrom(max(d.origin, d.end-early))
 	return true
 }
 

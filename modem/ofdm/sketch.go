@@ -1,6 +1,7 @@
 package ofdm
 
 import (
+	"math"
 	"math/bits"
 
 	"lightsong/modem/dsp"
@@ -17,6 +18,17 @@ const suspicion = 20
 
 // neighbourhood is how many lags the mean square is taken of, at least.
 const neighbourhood = 256
+
+// besides is how far from its greatest value the correlation with a chirp is its own, in lags: the main
+// lobe and the first sidelobes.
+const besides = 4
+
+// near and far are the weights of the two lags around a moment half-way between two, and of the next
+// ones: sinc.
+const (
+	near = 2 / math.Pi
+	far  = near / 3
+)
 
 // leastBand is the share of a profile's band that a sketch must have.
 const leastBand = 0.45
@@ -105,21 +117,29 @@ func (s *sketch) scan(x []float32) (lag int, ok bool) {
 	for p := range parts {
 		from, to := p*len(lags)/parts, (p+1)*len(lags)/parts
 		var sum, most float32
-		for _, v := range lags[from:to] {
-			v *= v
+		at := from
+		for i := from; i < to; i++ {
+			v := lags[i] * lags[i]
 			sum += v
-			most = max(most, v)
+			if i > 0 && i+2 < len(lags) {
+				// A chirp that begins between two lags has up to 3 dB less at either.
+				w := near*(lags[i]+lags[i+1]) - far*(lags[i-1]+lags[i+2])
+				v = max(v, w*w)
+			}
+			if v > most {
+				most, at = v, i
+			}
 		}
-		mean := sum / float32(to-from)
+		// What stands out is not measured by itself: among few lags a chirp would not stand out of its own mean.
+		left, right := max(from, at-besides), min(to, at+besides+1)
+		for _, v := range lags[left:right] {
+			sum -= v * v
+		}
+		mean := sum / float32(to-from-(right-left))
 		if mean < 1e-30 || most <= best*mean {
 			continue
 		}
-		best, ok = most/mean, true
-		for i, v := range lags[from:to] {
-			if v*v == most {
-				lag = from + i
-			}
-		}
+		best, lag, ok = most/mean, at, true
 	}
 	return lag, ok
 }
