@@ -151,7 +151,7 @@ func (p *plan) controlBits() (at, bits int) {
 	for i := range p.headCount - p.class.training {
 		total += 2 * p.headPlaces(i)
 	}
-	if p.control == 0 {
+	if p.control == 0 || p.joint {
 		return at, 0
 	}
 	return at, total - at
@@ -162,7 +162,7 @@ func (c *coder) encodeHead(p *plan, b *modem.Burst) {
 	c.info = headerInfo(c.info, p)
 	c.header.set(p.class.coded)
 	c.head = c.header.encode(c.head[:0], c.info)
-	if _, bits := p.controlBits(); bits > 0 && p.control > 0 {
+	if _, bits := p.controlBits(); bits > 0 {
 		c.octets = append(c.octets[:0], b.Control...)
 		c.octets = appendCheck(c.octets)
 		c.info = unpack(c.info[:0], c.octets)

@@ -26,8 +26,8 @@ type plan struct {
 
 	frames, octets, control int
 
-	// What is coded as one, with one check: a frame; in a short block burst (joint)
-	// the control block and the frame, if there is one, behind it.
+	// What is coded as one, with one check: a frame; in a short burst (joint) the control
+	// block and the frame, if there is one, behind it.
 	units, unitOctets int
 	joint             bool
 
@@ -102,6 +102,9 @@ func (p *plan) set(prof *profile, s scale, mcs, frames, octets, control int) err
 	c := &prof.classes[m.class]
 	*p = plan{mode: m, class: c, mcs: mcs, classIndex: m.class, frames: frames, octets: octets, control: control,
 		units: frames, unitOctets: octets, pilots: prof.pilots, streams: prof.channels()}
+	if p.joint = frames == 1 && control > 0 && octets <= c.joint; p.joint {
+		p.unitOctets += control
+	}
 	p.setHead(s)
 	p.bodyAt = p.headAt + p.headCount*p.head.length()
 	p.samples = p.bodyAt
@@ -134,7 +137,7 @@ func (p *plan) setHead(s scale) {
 		p.headerOnly++
 	}
 	symbols := p.headerOnly
-	if p.control > 0 {
+	if p.control > 0 && !p.joint {
 		want := controlShare * float64(c.coded) / headerBits * float64(8*(p.control+controlCheck))
 		for ; places < c.coded/2+int(math.Ceil(want/2)); symbols++ {
 			places += p.headPlaces(symbols)
@@ -146,7 +149,7 @@ func (p *plan) setHead(s scale) {
 // setBody lays out the payload: in the numerology that is over first, or in one
 // of longer symbols that takes hardly longer and suffers less from echoes.
 func (p *plan) setBody(prof *profile, s scale) error {
-	bits := 8 * (p.octets + frameCheck)
+	bits := 8 * (p.unitOctets + frameCheck)
 	p.shaping = prof.shapingOf(p.mode)
 	info := float64(p.shaping.info(bits, int(float64(bits)/p.mode.rate))) // of the code, with shaping
 	most := int(math.Ceil(info / maxWordBits))

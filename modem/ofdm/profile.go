@@ -40,6 +40,7 @@ type class struct {
 	pilots   int     // one carrier in so many of each header symbol
 	lo, hi   float64 // Hz, of the band
 	weak     bool    // for modes in which a packet may take long
+	joint    int     // octets of the longest frame that is coded together with the control block
 }
 
 // mode is one row of a profile's table, that is an MCS.
@@ -130,6 +131,7 @@ var (
 	cableHead  = numerology{512, 32}
 	cableWeak  = numerology{1024, 64}
 	cableDeep  = []numerology{cableWeak}
+	cableShort = []numerology{cableHead}
 	cableFast  = []numerology{cableHead, {1024, 48}, {4096, 96}}
 	cableBulk  = []numerology{cableHead, {1024, 48}, {4096, 96}, {8192, 96}}
 )
@@ -160,7 +162,7 @@ var cable = profile{
 	classes: []class{
 		{chirp: 192, head: cableQuick, training: 1, coded: 120, pilots: 12, lo: 500, hi: 21000},
 		{chirp: 448, head: cableHead, training: 1, coded: 232, pilots: 12, lo: 500, hi: 21000},
-		{chirp: 1024, falling: true, head: cableWeak, training: 1, coded: 720, pilots: 12, lo: 500, hi: 21000, weak: true},
+		{chirp: 512, falling: true, head: cableHead, training: 1, coded: 720, pilots: 12, lo: 500, hi: 21000, weak: true, joint: 64},
 		{chirp: 4096, head: cableWeak, training: 3, coded: 5800, pilots: 12, lo: 500, hi: 21000, weak: true},
 		{chirp: 12288, falling: true, head: cableWeak, training: 6, coded: 36000, pilots: 8, lo: 500, hi: 21000, weak: true},
 		{chirp: 256, falling: true, coded: 232, lo: 500, hi: 21000}, // blocks
@@ -176,10 +178,10 @@ var cable = profile{
 		{3, 2, 0.066, 320, -9.75, cableDeep},
 		{3, 2, 0.092, 384, -8.25, cableDeep},
 		{3, 2, 0.127, oneWord, -7, cableDeep},
-		{2, 2, 0.16, oneWord, -5.75, cableDeep},
-		{2, 2, 0.22, oneWord, -4.5, cableDeep},
-		{2, 2, 0.29, oneWord, -3, cableDeep},
-		{2, 2, 0.38, oneWord, -1.5, cableDeep},
+		{2, 2, 0.16, oneWord, -5.75, cableShort},
+		{2, 2, 0.22, oneWord, -4.5, cableShort},
+		{2, 2, 0.29, oneWord, -3, cableShort},
+		{2, 2, 0.38, oneWord, -1.5, cableShort},
 		{1, 2, 0.48, 1024, -0.25, cableFast},
 		{1, 2, 0.6, 1024, 1.25, cableFast},
 		{1, 2, 0.72, 1024, 2.75, cableFast},

@@ -290,7 +290,7 @@ func (r *receiver) headReferences(from int) {
 				}
 				if v := 2 * o.symbolAt(place, base, n, invert); v < len(r.coder.head) {
 					ref[j] = q.point(r.coder.head[v:])
-				} else if len(r.coder.head) == 0 || p.control > 0 {
+				} else if len(r.coder.head) == 0 || p.control > 0 && !p.joint {
 					ref[j] = 0 // not known yet
 				}
 				place++
@@ -377,7 +377,9 @@ func (r *receiver) readControl() {
 	r.est.estimate(&r.headWay, p.head, times, r.symbols)
 	at, bits := p.controlBits()
 	if bits == 0 {
-		r.burst.Control = noControl
+		if !p.joint {
+			r.burst.Control = noControl
+		}
 		return
 	}
 	r.llr = resize(r.llr, bits)
@@ -394,6 +396,9 @@ func (r *receiver) readControl() {
 	}
 	if ok {
 		r.headReferences(seen - 1)
+		if r.prof.wide && p.frames == 0 {
+			r.est.estimate(&r.headWay, p.head, times, r.symbols) // the SNR is told by all of it
+		}
 	}
 }
 
@@ -606,6 +611,11 @@ func (r *receiver) readFrames() {
 			// What was decoded wrongly fits the better for it: the known carriers
 			// tell how good the channel was.
 			r.bodyWay.power, r.bodyWay.floor = seen.power, seen.floor
+		}
+		if last && left == 0 && p.joint && p.streams == 1 {
+			// Of a short burst the SNR is told by all of it.
+			r.remodulate(body)
+			r.est.estimate(&r.bodyWay, p.body, r.scale.times, all)
 		}
 		if last && (long || r.change.known || !r.tells(body)) {
 			break
