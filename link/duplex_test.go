@@ -283,6 +283,70 @@ func TestShortBurstsLead(t *testing.T) {
 	}
 }
 
+// TestCliff: where the mode allowed takes a multiple of the time of the next one, as its heads are longer, a burst
+// goes in that one if the SNR suffices for it without a margin, no ceiling is below it and another burst follows at once.
+func TestCliff(t *testing.T) {
+	for _, tt := range []struct {
+		name    string
+		duplex  bool
+		snr     float64       // dB, as the peer reports it
+		head    time.Duration // of the slower mode
+		octets  int
+		ceiling int
+		want    int
+	}{
+		{"an answer", true, -4.6, 500 * time.Millisecond, 0, noCeiling, 1},
+		{"little", true, -4.6, 500 * time.Millisecond, 40, noCeiling, 1},
+		{"much", true, -4.6, 500 * time.Millisecond, 470, noCeiling, 0},
+		{"half duplex", false, -4.6, 500 * time.Millisecond, 40, noCeiling, 0},
+		{"the SNR hardly suffices", true, -5.5, 500 * time.Millisecond, 40, noCeiling, 0},
+		{"the SNR is not known", true, math.NaN(), 500 * time.Millisecond, 40, noCeiling, 0},
+		{"the next one has failed", true, -4.6, 500 * time.Millisecond, 40, 0, 0},
+		{"no cliff", true, -4.6, 100 * time.Millisecond, 40, noCeiling, 0},
+	} {
+		m := newMedium(t, testSeed)
+		m.duplex, m.table = tt.duplex, []phy.Mode{{NetBPS: 2000, SNRdB: -7, FrameOctets: 474}, {MCS: 1, NetBPS: 5000, SNRdB: -5.75, FrameOctets: 474}}
+		m.took = func(b *phy.Burst) time.Duration {
+			d := []time.Duration{tt.head, 70 * time.Millisecond}[b.MCS]
+			for _, f := range b.Frames {
+				d += time.Duration(float64(8*len(f)) / m.table[b.MCS].NetBPS * float64(time.Second))
+			}
+			return d
+		}
+		a, b := m.add("alpha", nil), m.add("beta", nil)
+		m.meet()
+		p := a.engine.peerAt(b.engine.address)
+		p.tx.snr, p.tx.ceiling.index = tt.snr, tt.ceiling
+		if got := a.engine.quickest(p, 0, shortOctets, tt.octets, time.Second); got != tt.want {
+			t.Errorf("%s: mode %d, want %d", tt.name, got, tt.want)
+		}
+	}
+}
+
+// TestUnreadBursts: on a full-duplex medium bursts of which neither frame nor control block can be read are the other
+// station's, and its mode is made slower for them. Elsewhere they may be anybody's.
+func TestUnreadBursts(t *testing.T) {
+	for _, tt := range []struct{ duplex, third, slower bool }{{true, false, true}, {false, false, false}, {true, true, false}} {
+		m := newMedium(t, testSeed)
+		m.duplex, m.table = tt.duplex, []phy.Mode{{NetBPS: 2000, SNRdB: -9, FrameOctets: 474}, {MCS: 1, NetBPS: 5000, SNRdB: -5.75, FrameOctets: 474}}
+		a, b := m.add("alpha", nil), m.add("beta", nil)
+		if tt.third {
+			m.add("gamma", nil)
+		}
+		m.meet()
+		e, p := a.engine, a.engine.peerAt(b.engine.address)
+		p.rx.snr, p.rx.margin, p.rx.told = -4, 1, 1
+		ev := phy.Event{Kind: phy.Received, Burst: phy.Burst{MCS: 1, Frames: [][]byte{nil}}}
+		ev.Quality.SNR = -4
+		for range 2 {
+			e.HandleEvent(m.now, &ev)
+		}
+		if i, _ := p.rx.want(e.modes); (i < 1) != tt.slower {
+			t.Errorf("duplex %v, a third station %v: mode %d is wanted (margin %.2f dB)", tt.duplex, tt.third, i, p.rx.margin)
+		}
+	}
+}
+
 // Frames are shortened where a burst's symbols are whole, as far as the burst then brings
 // more for its time: 1000 octets a symbol of 0.1 s.
 func TestSnug(t *testing.T) {

@@ -295,6 +295,9 @@ func (e *Engine) received(now time.Time, ev *phy.Event) {
 	switch {
 	case b.Control == nil:
 		e.stats.Bursts.Missed++
+		if p := e.otherEnd(); p != nil {
+			e.judge(p, b, e.formOf(ev), 0)
+		}
 		e.burstMissed(now)
 		return
 	case !c.parse(b.Control) || int(c.data) > len(b.Frames) || c.kind == beaconed && c.data == 0:
@@ -425,21 +428,11 @@ func (e *Engine) takeFrames(now time.Time, p *peer, in *inbox, c *control, b *ph
 			}
 		}
 	}
-	e.stats.Frames.Received += uint64(n - lost)
-	e.stats.Frames.Failed += uint64(lost)
 	p.garbled = n > 0 && lost == n
-	if c.kind != beaconed || lost < n {
-		rx := p.reception(form)
-		want, _ := rx.want(e.modes)
-		mode := e.modes.index(b.MCS)
-		late := form == phy.Plain && rx.told >= 0 && mode > rx.told                         // on its way when we asked for less: it tells nothing new
-		if !late && !p.moves && !p.swings && (form == phy.Plain || !p.forms[form].barred) { // no margin makes up for motion
-			brief := form == phy.Plain && short(&e.modes[mode], octets)
-			rx.frames(n, lost, rx.asked(e.modes, mode, e.formed), brief, e.target(want), e.bound(rx, mode))
-			if !e.formed {
-				rx.climb(e.modes, want)
-			}
-		}
+	if c.kind == beaconed && lost == n {
+		e.stats.Frames.Failed += uint64(n)
+	} else {
+		e.judge(p, b, form, octets)
 	}
 	if form == phy.Plain && c.kind == unicast && float64(lost) < badShare*float64(max(1, n)) {
 		p.rx.ceiling.succeed(e.modes.index(b.MCS))
@@ -475,6 +468,49 @@ func (e *Engine) takeFrames(now time.Time, p *peer, in *inbox, c *control, b *ph
 		h.n = uint8((to - from + 7) / 8)
 	}
 	return h
+}
+
+// judge takes what became of the frames of a burst from p, of so many octets, for the mode that we ask for.
+func (e *Engine) judge(p *peer, b *phy.Burst, form phy.Form, octets int) {
+	n, lost := len(b.Frames), 0
+	for _, f := range b.Frames {
+		if f == nil {
+			lost++
+		}
+	}
+	e.stats.Frames.Received += uint64(n - lost)
+	e.stats.Frames.Failed += uint64(lost)
+	rx := p.reception(form)
+	want, _ := rx.want(e.modes)
+	mode := e.modes.index(b.MCS)
+	late := form == phy.Plain && rx.told >= 0 && mode > rx.told                   // on its way when we asked for less: it tells nothing new
+	if late || p.moves || p.swings || form != phy.Plain && p.forms[form].barred { // no margin makes up for motion
+		return
+	}
+	brief := form == phy.Plain && short(&e.modes[mode], octets)
+	rx.frames(n, lost, rx.asked(e.modes, mode, e.formed), brief, e.target(want), e.bound(rx, mode))
+	if !e.formed {
+		rx.climb(e.modes, want)
+	}
+}
+
+// otherEnd is the station at the other end of a full-duplex medium: whatever is heard there is
+// its, even where nothing tells so because its control block was coded together with
+// what was lost. nil: there is none, or there are several.
+func (e *Engine) otherEnd() (other *peer) {
+	if !e.cfg.Caps.FullDuplex {
+		return nil
+	}
+	for _, p := range e.peers {
+		if !p.live() {
+			continue
+		}
+		if other != nil {
+			return nil
+		}
+		other = p
+	}
+	return other
 }
 
 // readFrame takes the fragments of a frame. It returns false when one of them

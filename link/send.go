@@ -290,6 +290,11 @@ func (e *Engine) quickest(p *peer, allowed, control, pending int, budget time.Du
 	if !ok {
 		return allowed // more than one burst: the fastest
 	}
+	if next := allowed + 1; e.cfg.Caps.FullDuplex && next < min(len(e.modes), p.tx.ceiling.index+1) && e.modes[next].SNRdB+cliffRoom <= p.tx.snr {
+		if d, ok := took(next); ok && cliff*d <= best {
+			allowed, best = next, d
+		}
+	}
 	mode := allowed
 	for i := allowed - 1; i >= 0; i-- {
 		if d, ok := took(i); ok && d <= best {
@@ -301,7 +306,7 @@ func (e *Engine) quickest(p *peer, allowed, control, pending int, budget time.Du
 		least = there
 	}
 	tight := func(i int) bool { return e.modes[i].SNRdB > least }
-	if pending == 0 || !short(&e.modes[mode], pending) {
+	if pending == 0 || !short(&e.modes[mode], pending/2) { // half of a small packet are headers, which become a few octets
 		return mode
 	}
 	for i := mode - 1; i >= 0 && tight(mode); i-- {
@@ -312,7 +317,11 @@ func (e *Engine) quickest(p *peer, allowed, control, pending int, budget time.Du
 	return mode
 }
 
-const shortLead = 2.0 // dB
+const (
+	shortLead = 2.0 // dB
+	cliff     = 3   // times as long
+	cliffRoom = 0.5 // dB: then one burst in hundreds is lost
+)
 
 // fill puts fragments of what waits for p into e.frames, parity behind them. It
 // returns nil when nothing waits. The frames are as cut has them, if it has any.

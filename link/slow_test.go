@@ -352,6 +352,7 @@ func TestMarginComesBack(t *testing.T) {
 func TestSlowDownload(t *testing.T) {
 	const segments, holds = 8, 3
 	// Modes 7 to 12 of the cable: chirp and training, then header, control block and frames in symbols.
+	// A short frame is coded together with the control block of the faster ones.
 	table := []phy.Mode{{SNRdB: -9.75, FrameOctets: 320}, {SNRdB: -8.25, FrameOctets: 384}, {SNRdB: -7, FrameOctets: 512}, {SNRdB: -5.5, FrameOctets: 512}, {SNRdB: -4, FrameOctets: 512}, {SNRdB: -2.75, FrameOctets: 512}}
 	rates := []float64{0.066, 0.092, 0.127, 0.17, 0.22, 0.3}
 	lost := []float64{0, 0, 0, 0.001, 0.1, 0.9} // of the frames, at −4.5 dB
@@ -362,22 +363,28 @@ func TestSlowDownload(t *testing.T) {
 		m := newMedium(t, testSeed+seed)
 		m.duplex, m.latency, m.table = true, 10*time.Millisecond, table
 		m.took = func(b *phy.Burst) time.Duration {
-			head, coded := 88., 1300.
+			head, coded, symbol, joint := 22., 720., 11.33, len(b.Frames) == 1 && len(b.Frames[0]) <= 64
 			if table[b.MCS].SNRdB < -5.5 {
-				head, coded = 153, 5800
+				head, coded, symbol, joint = 153, 5800, 22.67, false
 			}
-			symbols := math.Ceil((coded/2 + 0.66*coded/49*4*float64(len(b.Control)+4)) / 401)
-			places := 0.
+			control, bits := 0.66*coded/49*8*float64(len(b.Control)+4), 0.
 			for _, f := range b.Frames {
-				places += 4 * float64(len(f)+4) / rates[b.MCS]
+				bits += 8 * float64(len(f)+4) / rates[b.MCS]
 			}
-			return time.Duration((head + 22.7*(symbols+math.Ceil(places/428))) * float64(time.Millisecond))
+			if joint {
+				control, bits = 0, bits+8*float64(len(b.Control))/rates[b.MCS]
+			}
+			symbols := math.Ceil((coded+control)/(35.4*symbol)) + math.Ceil(bits/(37.8*symbol)) // pilots are one carrier in 12, in 48
+			return time.Duration((head + symbol*symbols) * float64(time.Millisecond))
 		}
 		m.heard = func(n *node, sent *phy.Burst) phy.Event {
 			b := phy.Burst{MCS: sent.MCS, Control: sent.Control, Frames: slices.Clone(sent.Frames)}
 			for i := range b.Frames {
 				if m.random.Float64() < lost[b.MCS] {
 					b.Frames[i] = nil
+					if len(b.Frames) == 1 && len(sent.Frames[0]) <= 64 {
+						b.Control = nil
+					}
 				}
 			}
 			return phy.Event{Kind: phy.Received, Burst: b, Quality: phy.Quality{SNR: n.snr + 0.25*m.random.NormFloat64()}}
