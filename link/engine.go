@@ -94,6 +94,7 @@ type Engine struct {
 	zeros    []byte
 	formed   bool // bursts have forms
 	blocks   int  // index of the most robust mode in which a single frame is a block
+	longs    int  // index of the most robust mode in which bursts of all there is are long ones
 	lively   int  // index of the slowest mode in which a burst with a little in it is soon over
 	codes    map[[2]int]reedsolomon.Encoder
 	shards   [][]byte

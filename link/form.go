@@ -15,6 +15,7 @@ import (
 const (
 	marginEase  = 0.5 // dB that a margin comes back by with each burst of another form
 	longLeast   = 2.4 // dB, the narrowest: a long burst that is lost costs seconds
+	longLack    = 2.0 // dB that the mode asked for in long bursts may need less than the first that has any for one to be tried
 	climbLead   = 1.5 // dB that one sees more than a mode needs in which none has come
 	middleLeast = 1.2
 
@@ -115,6 +116,13 @@ func (e *Engine) findForms() {
 			e.formed, e.blocks = true, i
 		}
 	}
+	e.longs = len(e.modes)
+	for i := len(e.modes) - 1; i >= e.blocks; i-- {
+		full := e.modes[i].FrameOctets
+		if _, f := e.shapeOf(i, headOctets, e.longest(i, headOctets, full, 0, e.cfg.longBurst), full); f == phy.Long {
+			e.longs = i
+		}
+	}
 	for i := len(e.modes) - 1; i >= 0 && e.airtime(i, headOctets+reportOctets, 1, shortestFrame) <= livelyBurst; i-- {
 		e.lively = i
 	}
@@ -203,7 +211,7 @@ func (e *Engine) hearForms(p *peer, ev *phy.Event) {
 				break
 			}
 			s.faded = 0
-			if form == f && f != phy.Block {
+			if form == f && f != phy.Block && whole {
 				s.proves(e.modes.index(ev.Burst.MCS), snr, lost)
 			}
 			of := exact
@@ -439,6 +447,11 @@ func (e *Engine) limitsOf(p *peer, mode int) (l limits, trial bool) {
 		} else {
 			l[f] = -1
 		}
+	}
+	// A wish that just misses the modes that have long bursts would stay one: what others foresee of those errs by one or two dB,
+	// to the lower side, and nothing else would ever tell.
+	if i := l[phy.Long]; i > 0 && i < e.longs && e.longs < len(e.modes) && e.modes[e.longs].SNRdB-e.modes[i].SNRdB < longLack {
+		l[phy.Long] = e.longs
 	}
 	if p.forms[phy.Block].fails > 0 && l[phy.Long] > 0 { // what failed for blocks is tried with a block
 		l[phy.Long] = -1

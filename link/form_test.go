@@ -308,12 +308,35 @@ func TestLongsDoNotClimb(t *testing.T) {
 		{3, 0, 13, 3}, // it came
 		{3, 1, 13, 2}, // not this time, and so did the one before
 		{3, 1, 14 + climbLead, 4},
+		{4, 20, 30, 4}, // nothing was read: that was not the mode
 		{4, 5, 10 + climbLead, 2},
 		{2, 5, 10 + climbLead, 1},
 		{1, 5, 10 + climbLead, 0},
 	} {
 		if hears(c.mode, c.lost, c.snr); wish() != c.want {
 			t.Errorf("step %d: mode %d, want %d", i, wish(), c.want)
+		}
+	}
+}
+
+// Who is asked for long bursts in a mode that has none sends those of the first that has, if it needs hardly more.
+func TestFirstLongs(t *testing.T) {
+	e, p := formed(t)
+	for i, want := range []int{0, 0, 0, 3} { // ten frames make one
+		if long := want == 3; long != (i >= e.longs) {
+			t.Errorf("long bursts from mode %d on, want 3", e.longs)
+		}
+	}
+	e.longs, e.modes = 4, slices.Clone(e.modes)
+	for _, c := range []struct {
+		lack       float64
+		rest, want int
+	}{{longLack - 0.1, 0, 4}, {longLack, 0, 3}, {longLack - 0.1, 1, -1}} {
+		e.modes[3].SNRdB = e.modes[4].SNRdB - c.lack
+		e.takeForms(p, &control{formed: true, forms: [phy.Forms]uint8{phy.Block: 3, phy.Long: 3}})
+		p.forms[phy.Long].rest = c.rest
+		if l, _ := e.limitsOf(p, 1); l[phy.Long] != c.want {
+			t.Errorf("%.1f dB less, rest %d: long bursts in mode %d, want %d", c.lack, c.rest, l[phy.Long], c.want)
 		}
 	}
 }
