@@ -685,7 +685,7 @@ func TestRoomWhileMoved(t *testing.T) {
 	for _, c := range []struct {
 		after time.Duration
 		want  int
-	}{{0, still}, {holdFor - 1, still}, {holdFor, least}, {holdFor + time.Second, least}} {
+	}{{0, still}, {holdFor - 1, still}, {holdFor, still}, {2*holdFor - 1, still}, {2 * holdFor, least}, {2*holdFor + time.Second, least}} {
 		if got := e.roomFor(now.Add(c.after), p); got != c.want {
 			t.Errorf("carried for %v: room for %d octets, want %d", c.after, got, c.want)
 		}

@@ -312,18 +312,22 @@ func (e *Engine) roomFor(now time.Time, p *peer) int {
 	return p.roomy.keep(now, limit)
 }
 
-// kept is a number of octets that follows another one, but becomes less than half only when that was so for as long as packets
-// wait for a station that is gone.
+// kept is the most that a number of octets was in the last holdFor, or up to twice as long: for as long packets wait for a
+// station that is gone.
 type kept struct {
-	octets int
-	at     time.Time // as of then
+	since       time.Time
+	now, before int // since then, and in as long before that
 }
 
 func (k *kept) keep(now time.Time, octets int) int {
-	if 2*octets >= k.octets || now.Sub(k.at) >= holdFor {
-		k.octets, k.at = octets, now
+	if d := now.Sub(k.since); d >= holdFor {
+		if k.before = k.now; d >= 2*holdFor {
+			k.before = 0
+		}
+		k.since, k.now = now, 0
 	}
-	return k.octets
+	k.now = max(k.now, octets)
+	return max(k.now, k.before)
 }
 
 // enqueue puts a packet into the queue of its flow to p, unless what waits there
