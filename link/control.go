@@ -27,6 +27,7 @@ const (
 
 	maxData     = 128 // data frames in a burst, so that the bitmap of one fits
 	historySize = 4   // bursts that a report tells of
+	wholeBits   = 5   // in a short block, of bursts that arrived whole: from the one after the newest back
 
 	minControl  = headOctets + nextOctets + reportOctets + formOctets + 2 + maxData/8 // a report of one full burst fits
 	maxPrefixes = 8                                                                   // in a beacon
@@ -199,7 +200,7 @@ func (c *control) appendTo(dst []byte, limit int) []byte {
 		dst[count] = hasForms
 		dst = append(dst, c.forms[1:]...)
 	}
-	return c.appendHeard(dst, count, limit-len(dst)+start)
+	return c.appendHeard(dst, count, limit-len(dst)+start, 0)
 }
 
 // joint tells that it is of a burst to several stations.
@@ -228,10 +229,15 @@ func (c *control) appendSection(dst []byte) []byte {
 	return c.appendBrief(dst, 1<<16) // none is made that does not fit
 }
 
-// appendHeard appends entries, so many octets at most, and counts them at an index of dst.
-func (c *control) appendHeard(dst []byte, count, room int) []byte {
+// appendHeard appends entries, so many octets at most, and counts them at an index of dst. Of bursts about
+// the newest, so many, of which all arrived there is a bit beside that number instead.
+func (c *control) appendHeard(dst []byte, count, room int, bits uint8) []byte {
 	for i := range c.heard {
 		h := &c.heard[i]
+		if back := c.newest + 1 - h.id; h.n == 0 && back < bits {
+			dst[count] |= 0x80 >> back
+			continue
+		}
 		if room -= 2 + int(h.n); room < 0 {
 			break
 		}
@@ -286,7 +292,7 @@ func (c *control) appendBrief(dst []byte, limit int) []byte {
 		return dst
 	}
 	dst = append(dst, c.data, 0)
-	return c.appendHeard(dst, len(dst)-1, limit-len(dst)+start)
+	return c.appendHeard(dst, len(dst)-1, limit-len(dst)+start, wholeBits)
 }
 
 // parseShort reads a short block; who sent it to whom is left open.
@@ -346,8 +352,13 @@ func (c *control) parseBrief(p []byte) (rest []byte, ok bool) {
 		return nil, false
 	}
 	c.data = p[0]
-	p, ok = c.parseHeard(p[2:], int(p[1]))
-	return p, ok && c.listed()
+	for back := range uint8(wholeBits) {
+		if p[1]&(0x80>>back) != 0 {
+			c.heard = append(c.heard, heardBurst{id: c.newest + 1 - back})
+		}
+	}
+	p, ok = c.parseHeard(p[2:], int(p[1]&(1<<(8-wholeBits)-1)))
+	return p, ok && c.listed() && len(c.heard) <= historySize
 }
 
 // parseJoint reads what follows the destination of a block to several stations.

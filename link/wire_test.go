@@ -67,6 +67,8 @@ func vectors() []struct{ name, hex string } {
 	c = control{short: true, tag: 0xabcd, flags: flagWanted | flagAnswer | flagHurry, id: 9, data: 3, nav: 13, newest: 202, based: true, base: 0x1234, wish: true, want: 5, snr: toSNR(17.5), loss: 26,
 		more: true, heard: []heardBurst{{id: 202}, {id: 201, n: 1, ok: [16]byte{0xa0}}}}
 	add("control, short: with all that it may have", c.appendTo(nil, 63))
+	c = control{short: true, tag: 0xabcd, id: 10, data: 5, newest: 202, heard: []heardBurst{{id: 203}, {id: 202}, {id: 201, n: 1, ok: [16]byte{0xa0}}, {id: 200}}}
+	add("control, short: five frames; 200 and 202 arrived whole, and 203, which came in the middle of a burst", c.appendTo(nil, 63))
 	c = control{kind: unicast, src: 0x0102, epoch: 0xbeef, more: true, next: 0x0506, acks: []ack{{0x0708, 0xfe, 17}},
 		sections: []control{{dst: 0x0304, peerEpoch: 0xcafe, flags: flagHeard, id: 8, newest: 200, data: 1, heard: []heardBurst{{id: 200}}},
 			{dst: 0x0506, peerEpoch: 0xabcd, flags: flagFresh, id: 1, data: 2, based: true, base: 0x1234}}}
@@ -142,6 +144,12 @@ func TestControlRoundTrip(t *testing.T) {
 			c.peerEpoch, c.newest, c.want, c.snr, c.loss = uint16(r.Uint32()), uint8(r.Uint32()), uint8(r.Uint32()), int8(r.Uint32()), uint8(r.Uint32())
 			for range r.IntN(historySize + 1) {
 				h := heardBurst{id: uint8(r.Uint32()), n: uint8(r.IntN(3))}
+				if r.IntN(2) == 0 {
+					h.id = c.newest + 1 - uint8(r.IntN(wholeBits+1))
+				}
+				if slices.ContainsFunc(c.heard, func(x heardBurst) bool { return x.id == h.id }) {
+					continue
+				}
 				for i := range h.n {
 					h.ok[i] = byte(r.Uint32())
 				}
@@ -179,6 +187,9 @@ func TestControlRoundTrip(t *testing.T) {
 		}
 		if got.heard == nil {
 			got.heard = []heardBurst{}
+		}
+		for _, h := range [][]heardBurst{got.heard, c.heard} { // in short blocks those that arrived whole come first
+			slices.SortFunc(h, func(a, b heardBurst) int { return int(a.id) - int(b.id) })
 		}
 		if !reflect.DeepEqual(got, c) {
 			t.Fatalf("seed %d: got %+v, want %+v", testSeed, got, c)
