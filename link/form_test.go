@@ -678,7 +678,7 @@ func TestRoomWhileMoved(t *testing.T) {
 		t.Errorf("room for %d octets while all lies still, want %d", still, want)
 	}
 	p.swings = true
-	least := bound(e.rate(p), e.patience(p), e.cfg.QueueOctets)
+	least := bound(e.rate(p), e.patience(), e.cfg.QueueOctets)
 	if least >= still {
 		t.Fatalf("carried, the path carries as much: %d and %d octets", least, still)
 	}

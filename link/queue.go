@@ -305,7 +305,7 @@ func bound(rate float64, wait time.Duration, most int) int {
 // is soon so again, as an end that is carried is put down: what waits then has as long as for a station that is
 // gone. To drop it would leave TCP with dozens of holes to fill, in rounds of seconds.
 func (e *Engine) roomFor(now time.Time, p *peer) int {
-	limit := bound(e.rate(p), e.patience(p), e.cfg.QueueOctets)
+	limit := bound(e.rate(p), e.patience(), e.cfg.QueueOctets)
 	if !e.formed {
 		return limit
 	}
@@ -567,11 +567,11 @@ func (e *Engine) known(now time.Time, p *peer, f *flow, pkt *packet) bool {
 // nextPacket is the packet whose turn it is, or nil. Those that CoDel drops are
 // gone then; one that it marks is marked. What TCP sends again is neither: its sender
 // slows down already, and without it has to wait for its timer. Nor is what a connection begins with: it was sent before
-// a signal could reach its sender; nor, where that is kept to two long bursts, what a window allows.
+// a signal could reach its sender; nor, where that is kept to two long bursts (underWay), what a window allows.
 func (e *Engine) nextPacket(now time.Time, p *peer) *packet {
 	for {
 		pkt := p.next(p.windowOpen())
-		if pkt == nil || pkt.numbered || pkt.again || pkt.early || pkt.bounded && e.cfg.Windows && e.wantsLong(p) || pkt.judged.Equal(now) || e.cfg.Queue != FQCoDel || p == e.all {
+		if pkt == nil || pkt.numbered || pkt.again || pkt.early || pkt.bounded && e.cfg.Windows && e.formed || pkt.judged.Equal(now) || e.cfg.Queue != FQCoDel || p == e.all {
 			return pkt
 		}
 		pkt.judged = now

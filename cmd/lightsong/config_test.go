@@ -43,6 +43,11 @@ func TestUpConfig(t *testing.T) {
 	if c.Station.Name != "a" || len(c.Tun.Addresses) != 2 || c.Audio.Rate != 48000 || len(c.link().Routes) != 1 || !strings.HasSuffix(c.Control.Socket, "lightsong/tun0.sock") {
 		t.Errorf("read %+v", c)
 	}
+	for more, want := range map[string]bool{"": true, "[link]\nwindows = false\n": false} {
+		if c, err = readUpConfig(writeConfig(t, upTOML+more)); err != nil || c.link().Windows != want {
+			t.Errorf("%q: windows are lowered %v, want %v: %v", more, err == nil && c.link().Windows, want, err)
+		}
+	}
 
 	for _, tt := range []struct{ name, old, new, want string }{
 		{"unknown key, near", "mtu = 1280", "mtuu = 1280", `a.toml:6: unknown key "tun.mtuu"; did you mean "tun.mtu"?`},
