@@ -336,7 +336,8 @@ type transmission struct {
 	snr     float64 // dB, as the peer reports; NaN before
 	loss    float64 // share of frames lost there before repair, as it reports
 	failed  int     // index of a mode in which most of a burst was lost lately: small packets do without it
-	since   int     // bursts that came well since
+	since   int     // bursts that came well since, while not held
+	held    bool    // somebody waits for small packets on a half-duplex medium: no mode that failed is tried again
 }
 
 func newTransmission(m modes) transmission {
@@ -368,8 +369,10 @@ func (t *transmission) doubt(mode int, bad bool) {
 		t.failed, t.since = mode, 0
 	case bad && mode >= t.failed:
 		t.since = 0
-	case !bad && mode < t.failed && t.since < doubts:
-		t.since++
+	case !bad && mode < t.failed && (t.held || t.since < doubts):
+		if !t.held {
+			t.since++
+		}
 	default:
 		t.failed = noCeiling
 	}

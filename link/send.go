@@ -779,8 +779,9 @@ func (e *Engine) buildUnicast(now time.Time, p *peer, answer bool, say speech, a
 		if careful {
 			mode = e.carefulMode(mode, len(e.block))
 		}
-		if pending > 0 && pending <= urgentOctets {
-			mode = p.tx.sure(mode) // it would be as long again until it is sent once more
+		p.tx.held = !e.cfg.Caps.FullDuplex && (e.inHurry(now) || e.othersHurry(now))
+		if pending > 0 && (pending <= urgentOctets || p.tx.held) {
+			mode = p.tx.sure(mode) // it would be as long again until it is sent once more, and what waits behind it, too
 		}
 		mode = e.quickest(p, mode, len(e.block), pending, budget)
 	}

@@ -298,6 +298,17 @@ func TestDoubt(t *testing.T) {
 			t.Errorf("%s: mode %d, want %d", tt.name, got, tt.want)
 		}
 	}
+	tx := newTransmission(nil)
+	for _, held := range []bool{true, false} { // somebody waits, then nobody does
+		tx.held = held
+		tx.doubt(5, held)
+		for range 3 * doubts {
+			tx.doubt(4, false)
+		}
+		if got := tx.sure(7); (got < 5) != held {
+			t.Errorf("held %v: mode %d", held, got)
+		}
+	}
 }
 
 // TestMarginComesBack: after frames were lost in three modes one after the other, as trials and chance do, the best mode

@@ -69,9 +69,19 @@ func (h *pingHost) WritePacket(p []byte) error {
 }
 
 var (
-	leadSeed = flag.Uint64("lead-seed", 1, "TestPingBesideTCP: seed of the first run")
-	leadRuns = flag.Int("lead-runs", 1, "TestPingBesideTCP: runs")
+	leadSeed = flag.Uint64("lead-seed", 1, "TestPingBesideTCP, TestPingBesideSlowTCP: seed of the first run")
+	leadRuns = flag.Int("lead-runs", 1, "TestPingBesideTCP, TestPingBesideSlowTCP: runs")
 )
+
+// pinged is a medium on which pings are sent beside TCP.
+type pinged struct {
+	profile                 string
+	snr, mic                float64       // dB
+	settling, alone, beside time.Duration // of TCP alone before it counts, while it does, and with pings
+	every                   time.Duration // from ping to ping
+	want                    time.Duration // of 95 % of them
+	share                   float64       // of TCP's goodput beside them, at least
+}
 
 // TestPingBesideTCP is TestPingUnderTCP without kernel and clock: a lead of 12.5 dB in virtual time, every sample,
 // a minute of pings after a minute and a third of TCP alone, in which all that goes back are
@@ -79,8 +89,21 @@ var (
 //
 //	go test -tags figures -run PingBesideTCP -v ./cmd/lightsong [-lead-runs 6]
 func TestPingBesideTCP(t *testing.T) {
-	const settling, alone, beside, want, share = 20, 60, 60, 400 * time.Millisecond, 0.95
+	pinged{"cable", 12.5, -3, 20 * time.Second, time.Minute, time.Minute, time.Second, 400 * time.Millisecond, 0.95}.run(t)
+}
+
+// TestPingBesideSlowTCP is likewise the fsk of TestSlowShare: 2.8 kb/s, half duplex, where a third is left beside them.
+//
+//	go test -tags figures -run PingBesideSlowTCP -v ./cmd/lightsong [-lead-runs 6]
+func TestPingBesideSlowTCP(t *testing.T) {
+	pinged{"fsk", -1, 0, 20 * time.Second, time.Minute, 3 * time.Minute, 3 * time.Second, 2 * time.Second, 0.2}.run(t)
+}
+
+func (c pinged) run(t *testing.T) {
+	pings := int(c.beside / c.every)
 	for seed := *leadSeed; seed < *leadSeed+uint64(*leadRuns); seed++ {
+		var late time.Duration
+		var left float64
 		synctest.Test(t, func(t *testing.T) {
 			begin := time.Now()
 			var hosts [2]*pingHost
@@ -89,9 +112,9 @@ func TestPingBesideTCP(t *testing.T) {
 				hosts[i].payload = 1280 - tcpHeads // the link's MTU
 			}
 			s := simulation{
-				profile: "cable", hosts: []link.Host{hosts[0], hosts[1]},
+				profile: c.profile, hosts: []link.Host{hosts[0], hosts[1]},
 				air: sims.AirConfig{Seed: seed, Room: sims.AirRoom{RT60: new(0.0), OwnEcho: new(false)},
-					Station: sims.AirStation{SNRdB: new(12.5), SpeakerLimit: new(1e9), MicDB: new(-3.0)}},
+					Station: sims.AirStation{SNRdB: new(c.snr), SpeakerLimit: new(1e9), MicDB: new(c.mic)}},
 			}
 			if *traced {
 				s.medium = func(i int, p *audio.PHY) phy.PHY {
@@ -106,11 +129,11 @@ func TestPingBesideTCP(t *testing.T) {
 					defer hosts[1].mu.Unlock()
 					return hosts[1].arrived
 				}
-				time.Sleep(settling * time.Second)
+				time.Sleep(c.settling)
 				first := arrived()
-				time.Sleep(alone * time.Second)
+				time.Sleep(c.alone)
 				second := arrived()
-				hosts[0].ping(time.Second, beside)
+				hosts[0].ping(c.every, pings)
 				third := arrived()
 				stats, err := stations[0].Stats(ctx)
 				if err != nil {
@@ -122,19 +145,18 @@ func TestPingBesideTCP(t *testing.T) {
 				hosts[0].mu.Lock()
 				rtts := slices.Sorted(slices.Values(hosts[0].rtts))
 				hosts[0].mu.Unlock()
-				if len(rtts) < beside-1 { // the last one's answer may be under way
-					t.Fatalf("seed %d: %d of %d pings came back", seed, len(rtts), beside)
+				if len(rtts) < pings-1 { // the last one's answer may be under way
+					t.Fatalf("seed %d: %d of %d pings came back", seed, len(rtts), pings)
 				}
 				t.Logf("seed %d: TCP alone %.1f kb/s, beside pings %.1f, %d segments again; pings: median %v, p95 %v, most %v; queue %+v", seed,
-					8*float64(second-first)/alone/1e3, 8*float64(third-second)/beside/1e3, hosts[0].repeated,
+					8*float64(second-first)/c.alone.Seconds()/1e3, 8*float64(third-second)/c.beside.Seconds()/1e3, hosts[0].repeated,
 					rtts[len(rtts)/2], p95(rtts), rtts[len(rtts)-1], stats.Queue)
-				if was, is := third-second, second-first; float64(was) < share*float64(is) {
-					t.Errorf("seed %d: beside pings %d octets came, %d in as long before", seed, was, is)
-				}
-				if got := p95(rtts); got > want {
-					t.Errorf("seed %d: 95 %% of the pings within %v, want %v", seed, got, want)
-				}
+				late = p95(rtts)
+				left = float64(third-second) / c.beside.Seconds() * c.alone.Seconds() / float64(second-first)
 			})
 		})
+		if late > c.want || left < c.share { // the next seed runs all the same
+			t.Errorf("seed %d: 95 %% of the pings within %v, want %v; beside them %.3f of TCP's goodput, want %g", seed, late, c.want, left, c.share)
+		}
 	}
 }

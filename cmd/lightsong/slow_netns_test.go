@@ -182,7 +182,7 @@ func TestSlowShare(t *testing.T) {
 		t.Run(l.name, func(t *testing.T) {
 			d := l.start(t)
 			from, to := d.sides[0], d.sides[1]
-			const octets, pings = 16000, 20
+			const octets, beneath, pings = 16000, 32000, 60 // the latter as long as the pings
 			alone := uploads(t, d, octets)
 			var rtts []float64 // ms
 			var group errgroup.Group
@@ -190,16 +190,16 @@ func TestSlowShare(t *testing.T) {
 				rtts, err = pingsFrom(t.Context(), from.process.pid(), to.v4, pings, 3*time.Second)
 				return err
 			})
-			beside := uploads(t, d, octets)
+			beside := uploads(t, d, beneath)
 			if err := group.Wait(); err != nil {
 				t.Fatal(err)
 			}
 			if len(rtts) < pings {
 				t.Fatalf("%d of %d pings came back", len(rtts), pings)
 			}
-			share := func(u upload) float64 { return 8 * octets / u.took.Seconds() / l.bps * 100 }
+			share := func(u upload, octets float64) float64 { return 8 * octets / u.took.Seconds() / l.bps * 100 }
 			t.Logf("%.0f b/s: TCP %.0f %% of it, beside a ping every 3 s %.0f %%; %d of %d pings, %s; the kernel repeated %d and %d segments, %d and %d were sent again",
-				l.bps, share(alone), share(beside), len(rtts), pings, spread(rtts), alone.kernel, beside.kernel, alone.carried, beside.carried)
+				l.bps, share(alone, octets), share(beside, beneath), len(rtts), pings, spread(rtts), alone.kernel, beside.kernel, alone.carried, beside.carried)
 		})
 	}
 }
