@@ -9,7 +9,7 @@ import (
 )
 
 // inserted is the samples of a burst with others within it, before the body's symbols given.
-func (s *station) inserted(t *testing.T, outer *modem.Burst, inner []*modem.Burst, seams []int) []float32 {
+func (s *station) inserted(t testing.TB, outer *modem.Burst, inner []*modem.Burst, seams []int) []float32 {
 	t.Helper()
 	x, err := s.mod.AppendBurst(nil, outer)
 	if err != nil {
