@@ -191,7 +191,8 @@ func TestTCPCarried(t *testing.T) {
 
 // TestPingUnderTCP pings for a minute, once a second, beside one TCP connection that
 // saturates the link, without a discipline and with the link's own. The connection alone
-// must not be slower with it; beside pings it is, because bursts are then shorter.
+// must not be slower with it; beside pings it is, at half duplex because bursts are then shorter, else by
+// the time that pings take.
 func TestPingUnderTCP(t *testing.T) {
 	for _, c := range []struct {
 		snr    float64
