@@ -326,12 +326,19 @@ func TestDoctorOnAir(t *testing.T) {
 		code      int
 	}
 	heard := make(chan end, 1)
+	begins := air.Stats().Time
 	go func() {
 		var e end
 		e.out, e.errs, e.code = execute(t, "doctor", "--listen", "--device", device, "--json")
 		heard <- e
 	}()
-	time.Sleep(300 * time.Millisecond) // 6 s of the air's time
+	for listened := time.Duration(0); listened < 6*time.Second; time.Sleep(10 * time.Millisecond) { // of the air's time
+		now := air.Stats()
+		if !slices.ContainsFunc(now.Stations, func(s sims.StationStats) bool { return s.Name == "doctor-listen" }) {
+			begins = now.Time
+		}
+		listened = now.Time - begins
+	}
 	if _, errs, code := execute(t, "doctor", "--play", "--device", device); code != 0 || !strings.Contains(errs, "played a sounding") {
 		t.Errorf("play: exit code %d: %s", code, errs)
 	}

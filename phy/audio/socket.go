@@ -246,27 +246,23 @@ func noEOF(err error) error {
 	return err
 }
 
-// BurstEnder is a Stream that gains from knowing where a burst ends. A user
-// that calls EndBurst at all calls it after the last Write of every burst, also
-// of one that was broken off.
+// BurstEnder is a Stream that has to know where a burst ends. Its user calls
+// EndBurst after the last Write of every burst, also of one that was broken off.
 //
 // A simulated air needs it to be exact in lockstep: Read and Write run in two
 // goroutines, and on a loaded machine the reader is ready for the next block
 // long before the writer has been scheduled. In the middle of a burst the
 // station then waits for the writer, which makes the simulated time slower and
-// nothing else. Without EndBurst it can only guess that a burst is over, after
-// a short while, and a writer that was held up for longer than that sends a
-// burst with a hole.
+// nothing else. A user who never calls EndBurst makes it wait for seconds when a burst
+// is over.
 type BurstEnder interface {
 	EndBurst()
 }
 
 // How long a station's clock waits, in wall-clock time, for the next Write of a
-// burst: a guess, and, for a user who calls EndBurst, a limit for one who died
-// without. For the first one it waits so many tenths of the time from one block to
-// the next.
+// burst: a limit for a user who died without EndBurst. For the first one it waits so many
+// tenths of the time from one block to the next.
 const (
-	airGuess    = 20 * time.Millisecond
 	airPatience = 5 * time.Second
 	airTakes    = 8
 )
@@ -292,8 +288,7 @@ type airStream struct {
 	pending []float32 // what a blocked Write still holds
 	burst   bool      // more is likely to be written at once
 	failed  error
-	wait    time.Duration // for the writer in the middle of a burst
-	grace   *time.Timer   // wakes the reader when it has waited for so long
+	grace   *time.Timer // wakes the reader when it has waited for so long
 }
 
 // DialAir joins the simulated air behind the unix socket at path, as the
@@ -362,10 +357,9 @@ func joinAir(conn net.Conn, hello AirHello) (*airStream, error) {
 		welcome:  welcome,
 		blocks:   NewAirBlockReader(r, channels*welcome.Block),
 		queue:    make([]float32, 0, channels*welcome.Block),
-		wait:     airGuess,
 	}
 	s.changed.L = &s.mu
-	s.grace = time.AfterFunc(s.wait, func() {
+	s.grace = time.AfterFunc(airPatience, func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		s.changed.Broadcast()
@@ -428,7 +422,7 @@ func (s *airStream) take() error {
 	for s.failed == nil && len(s.queue) < cap(s.queue) {
 		burst, until := s.burst, s.heardAt.Add(airTakes*s.pace/10)
 		if burst {
-			until = time.Now().Add(s.wait)
+			until = time.Now().Add(airPatience)
 		}
 		s.grace.Reset(time.Until(until))
 		for s.failed == nil && s.burst == burst && len(s.queue) < cap(s.queue) && time.Now().Before(until) {
@@ -480,7 +474,6 @@ func (s *airStream) EndBurst() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.burst = false
-	s.wait = airPatience
 	s.changed.Broadcast()
 }
 
