@@ -89,6 +89,7 @@ type access struct {
 	goOnAt    time.Time
 	pausedTo  time.Time // the PHY failed, or the airtime is used up
 	hidden    time.Time // when a station that we do not hear was answered last
+	hides     bool      // a peer's beacon names one
 	floor     floor
 	usage     usage // by anybody
 }

@@ -332,6 +332,7 @@ func (e *Engine) tick(now time.Time) {
 	for _, p := range gone {
 		e.removePeer(now, p)
 	}
+	e.findHidden()
 }
 
 // pollSoon asks a peer for a sign of life. Others may have come to the same

@@ -285,8 +285,10 @@ func (e *Engine) floorLapses(now time.Time) {
 	a.floor.next = 0
 }
 
-// mayMeetHidden tells whether stations answer others that we do not hear.
-func (e *Engine) mayMeetHidden(now time.Time) bool { return now.Sub(e.access.hidden) < wantFor }
+// mayMeetHidden tells whether stations answer others that we do not hear, or name them.
+func (e *Engine) mayMeetHidden(now time.Time) bool {
+	return e.access.hides || now.Sub(e.access.hidden) < wantFor
+}
 
 // several tells whether more than one other station may want the medium.
 func (e *Engine) several(now time.Time) bool { return e.others() > 1 || e.mayMeetHidden(now) }

@@ -34,6 +34,7 @@ type peer struct {
 	heard    time.Time
 	downAt   time.Time
 	interval time.Duration // of its beacons
+	nearby   []uint16      // addresses of the stations that its last one named
 	silent   int           // questions in a row without an answer
 	unheard  int           // questions without an answer since it was last heard
 	patience int           // so many of them tell that it is gone
@@ -407,7 +408,9 @@ func (e *Engine) takeBeacon(now time.Time, p *peer, b *beacon) {
 	}
 	p.name, p.prefixes = b.name, b.prefixes
 	p.interval = time.Duration(b.interval) * time.Second
+	p.nearby = p.nearby[:0]
 	for _, n := range b.heard {
+		p.nearby = append(p.nearby, n.address)
 		if n.address != e.address {
 			continue
 		}
@@ -415,7 +418,35 @@ func (e *Engine) takeBeacon(now time.Time, p *peer, b *beacon) {
 		e.takeWish(p, n.want, n.snr)
 		p.poll = p.poll && len(p.outstanding) > 0
 	}
+	e.findHidden()
 	e.tryHeld(now)
+}
+
+// findHidden finds out whether a live peer hears somebody whom we never heard, by its last beacon: whom we did
+// hear may be gone, and the beacon old. Where many get to know one another it says nothing, as most are just not known yet.
+func (e *Engine) findHidden() {
+	a := &e.access
+	hid, hides := a.hides, false
+	for _, p := range e.peers {
+		hides = hides || e.ownSlots() && p.live() && slices.ContainsFunc(p.nearby, func(address uint16) bool {
+			return address != e.address && e.peerAt(address) == nil
+		})
+	}
+	if a.hides = hides; hides && !hid {
+		e.forgive()
+	}
+}
+
+// forgive takes back what was concluded from answers that did not come, because it is known now that bursts may have
+// met those of somebody whom we do not hear: neither modes nor forms have failed, and the path does not change.
+func (e *Engine) forgive() {
+	for _, p := range e.peers {
+		p.tx.ceiling, p.rx.ceiling = newCeiling(e.modes), newCeiling(e.modes)
+		p.unsteady, p.vain, p.briefRest, p.briefFails = false, 0, 0, 0
+		for f := range p.forms {
+			p.forms[f].rest, p.forms[f].fails = 0, 0
+		}
+	}
 }
 
 // takeWish notes in which mode a peer wants to be sent to, and what it hears.

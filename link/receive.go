@@ -351,6 +351,9 @@ func (e *Engine) received(now time.Time, ev *phy.Event) {
 	if c.dst != e.address && c.dst != broadcast {
 		e.stats.Bursts.Foreign++
 		if q := e.peerAt(c.dst); c.flags&flagAnswer != 0 && (q == nil || !q.live()) {
+			if !e.mayMeetHidden(now) {
+				e.forgive()
+			}
 			e.access.hidden = now
 			if q != nil {
 				q.recallAt = later(q.recallAt, now.Add(mostRecall)) // it is there, but not for us: if it is, its own bursts tell
