@@ -278,6 +278,49 @@ func TestFloorHurry(t *testing.T) {
 	}
 }
 
+// TestHiddenNamed: whom a peer's beacon names, and who was never heard, is hidden, until it is heard or no longer named;
+// not where many are still getting to know one another, nor one that was heard before. What was concluded from silence
+// before that is taken back.
+func TestHiddenNamed(t *testing.T) {
+	m := newMedium(t, testSeed)
+	e := m.add("alpha", nil).engine
+	p := e.newPeer(m.now, 7, 1)
+	name := func(address uint16) {
+		e.takeBeacon(m.now, p, &beacon{name: "beta", interval: 10, heard: []neighbour{{address: address, want: noMCS}}})
+	}
+	expect := func(what string, want bool) {
+		t.Helper()
+		if got := e.mayMeetHidden(m.now); got != want {
+			t.Errorf("%s: hidden %v, want %v", what, got, want)
+		}
+	}
+	name(e.address)
+	expect("it hears us", false)
+	p.tx.ceiling.fail(3, 0)
+	p.unsteady = true
+	name(9)
+	if expect("it hears another", true); p.tx.ceiling.index != noCeiling || p.unsteady {
+		t.Errorf("modes up to %d, unsteady %v: what met the other's bursts has failed", p.tx.ceiling.index, p.unsteady)
+	}
+	p.tx.ceiling.fail(3, 0)
+	if name(9); p.tx.ceiling.index == noCeiling {
+		t.Error("what failed later is taken back, too")
+	}
+	q := e.newPeer(m.now, 9, 1)
+	name(9)
+	expect("it is heard", false)
+	q.state, q.downAt = PeerDown, m.now
+	name(9)
+	expect("it was heard before", false)
+	name(10)
+	expect("another again", true)
+	for i := range uint16(openSlots) {
+		e.newPeer(m.now, 20+i, 1)
+	}
+	name(10)
+	expect("many are there", false)
+}
+
 // TestFloorHidden: two stations that do not hear one another, with more to send to a
 // third than the medium carries, both get their share: its answers repeat what they
 // say of the floor. What begins without the floor may meet the other's burst, so half

@@ -453,14 +453,13 @@ func (e *Engine) limitsOf(p *peer, mode int) (l limits, trial bool) {
 	if i := l[phy.Long]; i > 0 && i < e.longs && e.longs < len(e.modes) && e.modes[e.longs].SNRdB-e.modes[i].SNRdB < longLack {
 		l[phy.Long] = e.longs
 	}
-	if p.forms[phy.Block].fails > 0 && l[phy.Long] > 0 { // what failed for blocks is tried with a block
+	if e.blockFailed(p) && l[phy.Long] > 0 { // what failed for blocks is tried with a block
 		l[phy.Long] = -1
 	}
-	if s := &p.forms[phy.Middle]; s.want < 0 && s.rest == 0 && p.silent == 0 && !p.garbled && !p.swings {
-		l[phy.Middle] = mode // nothing is known, but it does not see less than a plain one
+	if s := &p.forms[phy.Middle]; s.want != 0 && s.rest == 0 && p.silent == 0 && !p.garbled && !p.swings {
+		l[phy.Middle] = max(s.want, mode) // whatever is known: it does not see less than a plain one
 	}
-	if s := &p.forms[phy.Block]; s.want < 0 && s.rest == 0 && p.silent == 0 && !p.garbled && !p.swings && e.blocks < len(e.modes) &&
-		(p.calmed || p.tx.snr >= e.modes[e.blocks].SNRdB-trialLack) {
+	if s := &p.forms[phy.Block]; s.want < 0 && s.rest == 0 && p.silent == 0 && !p.garbled && !p.swings && e.mayTryBlock(p) {
 		l[phy.Block], trial = max(mode, e.blocks), true
 	}
 	return l, trial
@@ -692,7 +691,19 @@ func (e *Engine) leaveSome(l layout, control, pending int, limit time.Duration) 
 // is moved, or p wanted neither blocks nor long bursts, though it could tell in which mode, or one of
 // those was not read; and nothing has shown yet that this is over.
 func (e *Engine) changing(p *peer) bool {
-	return e.formed && (p.unsteady || p.swings || p.forms[phy.Block].fails > 0 || p.forms[phy.Long].fails > 0)
+	return e.formed && (p.unsteady || p.swings || e.blockFailed(p) || p.forms[phy.Long].fails > 0)
+}
+
+// blockFailed tells whether the last block to p failed, and another may show that the next ones do not. Where p
+// wants a mode in which there are none, none ever would.
+func (e *Engine) blockFailed(p *peer) bool {
+	s := &p.forms[phy.Block]
+	return s.fails > 0 && (s.want >= e.blocks || s.want < 0 && e.mayTryBlock(p))
+}
+
+// mayTryBlock tells whether a block is worth a trial, of which nothing is known.
+func (e *Engine) mayTryBlock(p *peer) bool {
+	return e.blocks < len(e.modes) && (p.calmed || p.tx.snr >= e.modes[e.blocks].SNRdB-trialLack)
 }
 
 // staysLively tells whether bursts to p are in none of the slowest modes.

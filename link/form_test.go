@@ -178,6 +178,18 @@ func TestFormLimits(t *testing.T) {
 	brief := &sentBurst{form: phy.Block, airtime: briefBlock - 1, mode: 3, pieces: make([][]piece, 2)}
 	e.outcome(p, brief, 2)
 	expect("a brief one was lost, which says nothing of others", 3, 4, 2)
+	e.outcome(p, block, 2)
+	for range restMost {
+		e.outcome(p, &sentBurst{mode: 1, pieces: make([][]piece, 2)}, 0)
+	}
+	ask(2, 4, 1)
+	if expect("a block was lost, and none is wanted any longer", 2, 4, 1); e.changing(p) {
+		t.Error("the change of the path does not end without a block")
+	}
+	p.tx.want = 2
+	if l, _ := e.limitsOf(p, 2); l[phy.Middle] != 2 {
+		t.Errorf("middle bursts in mode %d at most, plain ones go in 2", l[phy.Middle])
+	}
 }
 
 // Brief blocks that are lost rest, the longer the more of them were.
