@@ -44,6 +44,7 @@ type floor struct {
 	opened   time.Time
 	newcomer bool          // our turn is one of which others did not know that we want it
 	held     time.Duration // how long our last turn was; 0: it was long ago
+	said     time.Duration // and its last burst
 	heldTo   time.Time     // and its end
 }
 
@@ -87,7 +88,7 @@ func (e *Engine) beginTurn(now time.Time, p *peer) {
 	a := &e.access
 	f := &a.floor
 	if f.newcomer = !e.wanted(now); f.newcomer && now.Sub(f.heldTo) >= quietFor {
-		f.held = 0
+		f.held, f.said = 0, 0
 	}
 	a.with, a.since, a.initiator = p, now, true
 }
@@ -96,7 +97,7 @@ func (e *Engine) beginTurn(now time.Time, p *peer) {
 // with another station.
 func (e *Engine) turnOver(now time.Time) {
 	if a := &e.access; a.with != nil && a.initiator && !e.hasFloor() {
-		a.floor.held, a.floor.heldTo = now.Sub(a.since), now
+		a.floor.held, a.floor.said, a.floor.heldTo = now.Sub(a.since), e.current.airtime, now
 	}
 }
 
@@ -161,12 +162,17 @@ func (e *Engine) enough(now time.Time, with *peer, cost time.Duration) time.Dura
 	return time.Duration(lastOfTurn * float64(turn))
 }
 
-// fair is how long a burst to p, of the only two stations, may be that leaves nothing to send while p has more, or may have come
-// to want as much at the same moment; 0: as long as any. One that has what it wanted before the other has
-// any is over in half of the time.
+// fair is how long a burst to p may be that leaves nothing to send while others have more, or may have come
+// to want as much at the same moment; 0: as long as any. One that has what it wanted before the others have
+// any is over in half of the time. Of two, what counts is the other's last burst; of more, who hear the answers of all, our
+// own: all their turns begin with the shortest and double.
 func (e *Engine) fair(now time.Time, p *peer) time.Duration {
 	switch a := &e.access; {
-	case e.cfg.Caps.FullDuplex || e.several(now):
+	case e.cfg.Caps.FullDuplex:
+	case e.several(now):
+		if e.holdsTurn(p) && e.othersWant(now) {
+			return max(openingBurst, fairShare*a.floor.said)
+		}
 	case e.wantsFloor(now, p):
 		return max(openingBurst, fairShare*p.took)
 	case a.with == p && !a.initiator && a.opening:

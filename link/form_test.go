@@ -456,6 +456,27 @@ func TestLeavesSome(t *testing.T) {
 			t.Errorf("%s: %d frames of %d, want %d", c.what, got.frames, l.frames, c.want)
 		}
 	}
+
+	q := &peer{address: 9, state: PeerUp, heard: now}
+	e.peers = append(e.peers, q)
+	for _, c := range []struct {
+		what string
+		ours bool
+		more bool
+		said time.Duration
+		want time.Duration
+	}{
+		{"a third wants the floor, our turn is the first", true, true, 0, openingBurst},
+		{"our last burst was long", true, true, d, fairShare * d},
+		{"nobody wants the floor", true, false, d, 0},
+		{"it is not our turn", false, true, d, 0},
+	} {
+		p.more, q.more = false, c.more
+		e.access.with, e.access.initiator, e.access.opening, e.access.floor.said = p, c.ours, false, c.said
+		if got := e.fair(now, p); got != c.want {
+			t.Errorf("%s: at most %v, want %v", c.what, got, c.want)
+		}
+	}
 }
 
 // The answer that ends a turn takes along what is small, and asks for nothing;
