@@ -16,9 +16,10 @@ import (
 // link are 256 packets of queue, which drops what does not fit. With a scoreboard it is as able as a kernel's.
 type tcpHost struct {
 	from, to netip.Addr
-	payload  int // octets of a segment, even
+	port     uint16 // of either host
+	payload  int    // octets of a segment, even
 
-	outbox
+	*outbox
 
 	sending       bool
 	up            bool   // the other host has answered the SYN
@@ -54,13 +55,15 @@ const (
 	tcpLeast = 200 * time.Millisecond
 	tcpDelay = 40 * time.Millisecond
 	tcpScale = 7
+	tcpPort  = 5001
 
 	tcpSynFlag = 0x02
 	tcpAckFlag = 0x10
 )
 
 func newTCPHost(from, to netip.Addr) *tcpHost {
-	return &tcpHost{from: from, to: to, payload: tcpMTU - tcpHeads, outbox: newOutbox(), una: 1, nxt: 1, top: 1, cwnd: tcpFirst, ssthresh: 1e9, rto: time.Second, next: 1, held: map[uint32]bool{}}
+	box := newOutbox()
+	return &tcpHost{from: from, to: to, port: tcpPort, payload: tcpMTU - tcpHeads, outbox: &box, una: 1, nxt: 1, top: 1, cwnd: tcpFirst, ssthresh: 1e9, rto: time.Second, next: 1, held: map[uint32]bool{}}
 }
 
 // onesSum is the Internet checksum's sum (RFC 1071) over p on top of sum.
@@ -123,7 +126,7 @@ func (h *tcpHost) enqueue(p, stamps []byte) {
 	copy(p[16:], h.to.AsSlice())
 	binary.BigEndian.PutUint16(p[10:], ^uint16(onesSum(0, p[:20])))
 	t := p[20:]
-	binary.BigEndian.PutUint32(t, 5001<<16|5001)
+	binary.BigEndian.PutUint32(t, uint32(h.port)<<16|uint32(h.port))
 	t[14], t[15] = 0xFF, 0xFF
 	binary.BigEndian.PutUint32(stamps, uint32(time.Now().UnixMilli()))
 	binary.BigEndian.PutUint32(stamps[4:], h.recent)
