@@ -15,7 +15,7 @@ import (
 const (
 	marginEase  = 0.5 // dB that a margin comes back by with each burst of another form
 	longLeast   = 2.4 // dB, the narrowest: a long burst that is lost costs seconds
-	longLack    = 2.0 // dB that the mode asked for in long bursts may need less than the first that has any for one to be tried
+	formLack    = 2.0 // dB that the mode asked for in blocks, or long bursts, may need less than the first that has any for one to be tried
 	climbLead   = 1.5 // dB that one sees more than a mode needs in which none has come
 	middleLeast = 1.2
 
@@ -448,11 +448,10 @@ func (e *Engine) limitsOf(p *peer, mode int) (l limits, trial bool) {
 			l[f] = -1
 		}
 	}
-	// A wish that just misses the modes that have long bursts would stay one: what others foresee of those errs by one or two dB,
-	// to the lower side, and nothing else would ever tell.
-	if i := l[phy.Long]; i > 0 && i < e.longs && e.longs < len(e.modes) && e.modes[e.longs].SNRdB-e.modes[i].SNRdB < longLack {
-		l[phy.Long] = e.longs
-	}
+	// A wish that just misses the modes that have such bursts would stay one: what a brief block tells of blocks, and what others foresee of
+	// long bursts, errs by one or two dB, to the lower side, and nothing else would ever tell.
+	l[phy.Block] = e.reach(l[phy.Block], e.blocks)
+	l[phy.Long] = e.reach(l[phy.Long], e.longs)
 	if e.blockFailed(p) && l[phy.Long] > 0 { // what failed for blocks is tried with a block
 		l[phy.Long] = -1
 	}
@@ -463,6 +462,14 @@ func (e *Engine) limitsOf(p *peer, mode int) (l limits, trial bool) {
 		l[phy.Block], trial = max(mode, e.blocks), true
 	}
 	return l, trial
+}
+
+// reach is the index of the mode asked for, or of the first one that has bursts of the form if it just misses that.
+func (e *Engine) reach(asked, first int) int {
+	if asked > 0 && asked < first && first < len(e.modes) && e.modes[first].SNRdB-e.modes[asked].SNRdB < formLack {
+		return first
+	}
+	return asked
 }
 
 // fastest is the index of the fastest mode in which bursts go to p.
@@ -514,7 +521,7 @@ func (e *Engine) layOut(p *peer, mode, control, pending int, careful bool, budge
 		}
 	}
 	brief, top := -1, 0
-	if i := limits[phy.Block]; i >= e.blocks && p.briefRest == 0 {
+	if i := limits[phy.Block]; i >= e.blocks && p.briefRest == 0 && (trial || p.forms[phy.Block].want >= e.blocks) {
 		brief = max(e.blocks, e.modes.suiting(e.modes[i].SNRdB-briefDB))
 	}
 	for _, i := range limits {
@@ -698,7 +705,7 @@ func (e *Engine) changing(p *peer) bool {
 // wants a mode in which there are none, none ever would.
 func (e *Engine) blockFailed(p *peer) bool {
 	s := &p.forms[phy.Block]
-	return s.fails > 0 && (s.want >= e.blocks || s.want < 0 && e.mayTryBlock(p))
+	return s.fails > 0 && (e.reach(s.want, e.blocks) >= e.blocks || s.want < 0 && e.mayTryBlock(p))
 }
 
 // mayTryBlock tells whether a block is worth a trial, of which nothing is known.

@@ -331,24 +331,31 @@ func TestLongsDoNotClimb(t *testing.T) {
 	}
 }
 
-// Who is asked for long bursts in a mode that has none sends those of the first that has, if it needs hardly more.
-func TestFirstLongs(t *testing.T) {
+// Who is asked for blocks, or long bursts, in a mode that has none sends those of the first that has, if it needs hardly more; but no brief block.
+func TestFirstOfForm(t *testing.T) {
 	e, p := formed(t)
 	for i, want := range []int{0, 0, 0, 3} { // ten frames make one
 		if long := want == 3; long != (i >= e.longs) {
 			t.Errorf("long bursts from mode %d on, want 3", e.longs)
 		}
 	}
-	e.longs, e.modes = 4, slices.Clone(e.modes)
+	e.blocks, e.longs, e.modes = 4, 4, slices.Clone(e.modes)
+	e.modes[3].SNRdB = e.modes[4].SNRdB - formLack + 0.1
+	e.takeForms(p, &control{formed: true, forms: [phy.Forms]uint8{phy.Block: 3, phy.Long: noMCS}})
+	if l := e.layOut(p, 1, headOctets, 40, false, time.Second); isBrief(l.form, e.airtime(l.mode, headOctets, l.frames, l.octets)) {
+		t.Errorf("asked for blocks in a mode that has none, and a brief block was sent: %+v", l)
+	}
 	for _, c := range []struct {
 		lack       float64
 		rest, want int
-	}{{longLack - 0.1, 0, 4}, {longLack, 0, 3}, {longLack - 0.1, 1, -1}} {
+	}{{formLack - 0.1, 0, 4}, {formLack, 0, 3}, {formLack - 0.1, 1, -1}} {
 		e.modes[3].SNRdB = e.modes[4].SNRdB - c.lack
 		e.takeForms(p, &control{formed: true, forms: [phy.Forms]uint8{phy.Block: 3, phy.Long: 3}})
-		p.forms[phy.Long].rest = c.rest
-		if l, _ := e.limitsOf(p, 1); l[phy.Long] != c.want {
-			t.Errorf("%.1f dB less, rest %d: long bursts in mode %d, want %d", c.lack, c.rest, l[phy.Long], c.want)
+		for _, f := range []phy.Form{phy.Block, phy.Long} {
+			p.forms[f].rest = c.rest
+			if l, _ := e.limitsOf(p, 1); l[f] != c.want {
+				t.Errorf("%.1f dB less, rest %d: form %d in mode %d, want %d", c.lack, c.rest, f, l[f], c.want)
+			}
 		}
 	}
 }
