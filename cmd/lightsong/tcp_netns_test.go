@@ -87,7 +87,7 @@ var tcpMedia = []struct {
 	{leadAt(20, "full", "fq-codel"), 85, 0, 0},
 	{leadAt(10, "full", "fq-codel"), 35, 0, 0},
 	{leadAt(3, "full", "fq-codel"), 10, 0, 0},
-	{roomAt(0.3, 3, ""), 40, 0, 0},
+	{roomAt(0.3, 3, ""), 40, 0, 250},
 	{roomAt(0.5, -3, ""), 35, 0, 0},
 }
 
@@ -99,7 +99,7 @@ func TestTCP(t *testing.T) {
 			const pings = 50
 			r := newPairRig(t, paced(tt.medium))
 			t.Logf("the first ping, in which the stations find their modes: %.0f ms", r.pings(t, 1, time.Second))
-			rtts := r.pings(t, pings, 500*time.Millisecond)
+			rtts := r.pings(t, pings, time.Second) // as ping does
 			mean := 0.
 			for _, rtt := range rtts {
 				mean += rtt / float64(len(rtts))
