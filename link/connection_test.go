@@ -13,50 +13,28 @@ import (
 
 // TestCoDelSparesTheFirstWindow: of a queue that stands everything but what a connection began with may be dropped.
 func TestCoDelSparesTheFirstWindow(t *testing.T) {
-	m := newMedium(t, testSeed)
-	a, b := m.add("alpha", func(c *Config) { c.Queue = FQCoDel }), m.add("beta", nil)
-	m.meet()
-	e := a.engine
-	m.run(10*time.Second, func() bool { return !e.current.active && e.access.asked == nil })
-	p, now := e.peerNamed("beta"), m.now
-	send := func(seq uint32, flags byte, payload int) *packet {
-		t.Helper()
-		if err := e.EnqueuePacket(now, tcpPacket(a.addr, b.addr, 7<<16|9, seq, 1, flags, false, 1, 1, nil, payload)); err != nil {
-			t.Fatal(err)
-		}
-		for _, f := range p.flows {
-			return f.packets[len(f.packets)-1]
-		}
-		return nil
-	}
+	q := newStandingQueue(t)
 	// RFC 6928 §2: ten segments, and 14600 octets at most.
 	first := ^uint32(1999) // they go round
-	if got := send(first-1, tcpSYN|tcpACK, 0); !got.early {
+	if got := q.send(first-1, tcpSYN|tcpACK, 0); !got.early {
 		t.Error("the begin is not taken for early")
 	}
 	early := 0
 	for i := range uint32(10) {
-		if send(first+i*tcpMSS, tcpACK, tcpMSS).early {
+		if q.send(first+i*tcpMSS, tcpACK, tcpMSS).early {
 			early++
 		}
 	}
 	for i := range uint32(15) {
-		if send(first+10*tcpMSS+150*(i+1), tcpACK, 150).early {
+		if q.send(first+10*tcpMSS+150*(i+1), tcpACK, 150).early {
 			t.Errorf("octet %d is taken for one of the first window", 10*tcpMSS+150*(i+1))
 		}
 	}
 	if early != 10 {
 		t.Errorf("%d segments of the first window, want 10", early)
 	}
-	through := 0
-	for end := now.Add(10 * time.Minute); now.Before(end); now = now.Add(100 * time.Millisecond) {
-		if pkt := e.nextPacket(now, p); pkt != nil && pkt.early {
-			through++
-			pkt.pending = pkt.pending.remove(0, pkt.size()) // it is sent
-		}
-	}
-	if through != 1+early || e.stats.Queue.Dropped < 10 {
-		t.Errorf("%d of %d early segments got through, %d others were dropped", through, 1+early, e.stats.Queue.Dropped)
+	if through := q.drain(func(pkt *packet) bool { return pkt.early }); through != 1+early || q.stats.Queue.Dropped < 10 {
+		t.Errorf("%d of %d early segments got through, %d others were dropped", through, 1+early, q.stats.Queue.Dropped)
 	}
 }
 

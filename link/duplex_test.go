@@ -266,13 +266,7 @@ func TestShortBurstsLead(t *testing.T) {
 		for i := range 8 {
 			m.table = append(m.table, phy.Mode{MCS: phy.MCS(i), NetBPS: 40000 * math.Pow(tt.factor, float64(i-7)), SNRdB: 15 + 1.2*float64(i), FrameOctets: 512})
 		}
-		m.took = func(b *phy.Burst) time.Duration {
-			d := 5 * time.Millisecond
-			for _, f := range b.Frames {
-				d += time.Duration(float64(8*len(f)) / m.table[b.MCS].NetBPS * float64(time.Second))
-			}
-			return d
-		}
+		m.took = m.headed(5 * time.Millisecond)
 		a, b := m.add("alpha", nil), m.add("beta", nil)
 		m.meet()
 		p := a.engine.peerAt(b.engine.address)
@@ -280,6 +274,17 @@ func TestShortBurstsLead(t *testing.T) {
 		if got := a.engine.quickest(p, 7, shortOctets, tt.octets, time.Second); got != tt.want {
 			t.Errorf("%s: mode %d, want %d", tt.name, got, tt.want)
 		}
+	}
+}
+
+// headed is how long bursts take that have nothing but frames behind a head, which is as long as that of their mode, or of the last one.
+func (m *medium) headed(heads ...time.Duration) func(*phy.Burst) time.Duration {
+	return func(b *phy.Burst) time.Duration {
+		d := heads[min(int(b.MCS), len(heads)-1)]
+		for _, f := range b.Frames {
+			d += time.Duration(float64(8*len(f)) / m.table[b.MCS].NetBPS * float64(time.Second))
+		}
+		return d
 	}
 }
 
@@ -306,13 +311,7 @@ func TestCliff(t *testing.T) {
 	} {
 		m := newMedium(t, testSeed)
 		m.duplex, m.table = tt.duplex, []phy.Mode{{NetBPS: 2000, SNRdB: -7, FrameOctets: 474}, {MCS: 1, NetBPS: 5000, SNRdB: -5.75, FrameOctets: 474}}
-		m.took = func(b *phy.Burst) time.Duration {
-			d := []time.Duration{tt.head, 70 * time.Millisecond}[b.MCS]
-			for _, f := range b.Frames {
-				d += time.Duration(float64(8*len(f)) / m.table[b.MCS].NetBPS * float64(time.Second))
-			}
-			return d
-		}
+		m.took = m.headed(tt.head, 70*time.Millisecond)
 		a, b := m.add("alpha", nil), m.add("beta", nil)
 		m.meet()
 		p := a.engine.peerAt(b.engine.address)

@@ -738,7 +738,7 @@ func (e *Engine) pace(p *peer) pace {
 
 func (e *Engine) wantsLong(p *peer) bool { return e.formed && p.forms[phy.Long].want > 0 }
 
-// patience is how long a packet for p may have to wait at most: where bursts may be long ones, whether they are just now or
+// patience is how long a packet may have to wait at most: where bursts may be long ones, whether they are just now or
 // not, as what a window allowed before has to find room.
 func (e *Engine) patience() time.Duration {
 	if e.formed {

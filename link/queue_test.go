@@ -261,24 +261,49 @@ func TestWaited(t *testing.T) {
 	}
 }
 
-// TestCoDelSparesRepetitions: of a queue that stands everything but what TCP had sent before may be dropped.
-func TestCoDelSparesRepetitions(t *testing.T) {
+// standingQueue is that of one TCP connection from an Engine with FQ-CoDel to a peer, to which nothing is sent.
+type standingQueue struct {
+	*Engine
+	t        *testing.T
+	to       *peer
+	at       time.Time
+	src, dst netip.Addr
+}
+
+func newStandingQueue(t *testing.T) *standingQueue {
 	m := newMedium(t, testSeed)
 	a, b := m.add("alpha", func(c *Config) { c.Queue = FQCoDel }), m.add("beta", nil)
 	m.meet()
-	e := a.engine
-	m.run(10*time.Second, func() bool { return !e.current.active && e.access.asked == nil })
-	p, now := e.peerNamed("beta"), m.now
-	send := func(seq uint32, flags byte, payload int) *packet {
-		t.Helper()
-		if err := e.EnqueuePacket(now, tcpPacket(a.addr, b.addr, 7<<16|9, seq, 1, flags, false, 1, 1, nil, payload)); err != nil {
-			t.Fatal(err)
-		}
-		for _, f := range p.flows {
-			return f.packets[len(f.packets)-1]
-		}
-		return nil
+	m.run(10*time.Second, func() bool { return !a.engine.current.active && a.engine.access.asked == nil })
+	return &standingQueue{a.engine, t, a.engine.peerNamed("beta"), m.now, a.addr, b.addr}
+}
+
+// send queues a segment.
+func (q *standingQueue) send(seq uint32, flags byte, payload int) *packet {
+	q.t.Helper()
+	if err := q.EnqueuePacket(q.at, tcpPacket(q.src, q.dst, 7<<16|9, seq, 1, flags, false, 1, 1, nil, payload)); err != nil {
+		q.t.Fatal(err)
 	}
+	for _, f := range q.to.flows {
+		return f.packets[len(f.packets)-1]
+	}
+	return nil
+}
+
+// drain takes packets for ten minutes and counts those that are sent, which are some.
+func (q *standingQueue) drain(some func(*packet) bool) (n int) {
+	for end := q.at.Add(10 * time.Minute); q.at.Before(end); q.at = q.at.Add(100 * time.Millisecond) {
+		if pkt := q.nextPacket(q.at, q.to); pkt != nil && some(pkt) {
+			n++
+			pkt.pending = pkt.pending.remove(0, pkt.size())
+		}
+	}
+	return n
+}
+
+// TestCoDelSparesRepetitions: of a queue that stands everything but what TCP had sent before may be dropped.
+func TestCoDelSparesRepetitions(t *testing.T) {
+	q := newStandingQueue(t)
 	const size = 500
 	for _, c := range []struct {
 		name  string
@@ -297,28 +322,21 @@ func TestCoDelSparesRepetitions(t *testing.T) {
 		{"its data, but for what was dropped", 2 + size, tcpACK, size, false},
 		{"that", 2, tcpACK, size, true},
 	} {
-		if got := send(c.seq, c.flags, c.size); got.again != c.again {
+		if got := q.send(c.seq, c.flags, c.size); got.again != c.again {
 			t.Errorf("%s: sent before %v, want %v", c.name, got.again, c.again)
 		}
 	}
-	clear(e.connections) // as one that is old: its first window would be spared, too
-	for _, f := range p.flows {
+	clear(q.connections) // as one that is old: its first window would be spared, too
+	for _, f := range q.to.flows {
 		for _, pkt := range f.packets {
 			pkt.early = false
 		}
 	}
 	for i := range uint32(20) {
-		send(2+size*(i+2), tcpACK, size)
+		q.send(2+size*(i+2), tcpACK, size)
 	}
-	repeated := 0
-	for end := now.Add(10 * time.Minute); now.Before(end); now = now.Add(100 * time.Millisecond) {
-		if pkt := e.nextPacket(now, p); pkt != nil && pkt.again {
-			repeated++
-			pkt.pending = pkt.pending.remove(0, pkt.size()) // it is sent
-		}
-	}
-	if repeated != 2 || e.stats.Queue.Dropped < 10 {
-		t.Errorf("%d of 2 repetitions got through, %d others were dropped", repeated, e.stats.Queue.Dropped)
+	if repeated := q.drain(func(pkt *packet) bool { return pkt.again }); repeated != 2 || q.stats.Queue.Dropped < 10 {
+		t.Errorf("%d of 2 repetitions got through, %d others were dropped", repeated, q.stats.Queue.Dropped)
 	}
 }
 

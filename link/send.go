@@ -797,7 +797,7 @@ func (e *Engine) buildUnicast(now time.Time, p *peer, answer bool, say speech, a
 		octets = len(e.frames[0])
 	}
 	airtime := e.airtime(mode, len(e.block), len(e.frames), octets)
-	wanted := burst != nil && say >= urgent && say != brief || ask
+	wanted := burst != nil && (say == urgent || say == free) || ask
 	if answer {
 		c.flags |= flagAnswer
 	}

@@ -98,7 +98,7 @@ func BenchmarkPreamble(b *testing.B) {
 						for i := range block {
 							block[i] += float32(sigma * rng.NormFloat64())
 						}
-						if lag, ok := f.scan(block, 0); ok && lag-at < 30 && at-lag < 30 {
+						if lag, ok := f.scan(block, 0, f.hop()); ok && lag-at < 30 && at-lag < 30 {
 							found++
 						}
 					}

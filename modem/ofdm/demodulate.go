@@ -224,7 +224,7 @@ func (d *Demodulator) suspect(f *finder) {
 // inspect looks for the finder's chirp in the block that begins at sample n.
 func (d *Demodulator) inspect(f *finder, n int64) {
 	for d.lead = range d.prof.channels() {
-		if lag, ok := f.scan(d.from(n)[:f.n], int(max(0, f.next-n))); ok {
+		if lag, ok := f.scan(d.from(n)[:f.n], int(max(0, f.next-n)), f.hop()); ok {
 			d.found, d.near, d.state = f, n+int64(lag), locating
 			return
 		}
@@ -320,7 +320,7 @@ func (d *Demodulator) readBurst(emit func(modem.Event)) bool {
 		emit(d.told(modem.Received, b, &d.rx.headWay, p.head))
 	}
 	// The next burst may begin where this one ends, and that is known as well as the head has told the skew.
-	early := int64(d.prof.taper*d.scale.times) + int64(maxSkew*float64(d.end)-maxSkew*d.start)
+	early := int64(d.prof.taper*d.scale.times) + int64(maxSkew*(float64(d.end)-d.start))
 	d.searchFrom(max(d.origin, d.end-early))
 	return true
 }

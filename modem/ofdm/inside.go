@@ -159,7 +159,7 @@ func (d *Demodulator) lookInside(emit func(modem.Event)) bool {
 		if first+int64(f.n) > d.have() {
 			return false
 		}
-		if lag, ok := f.sees(d.from(first)[:f.n], 2*reach); ok {
+		if lag, ok := f.scan(d.from(first)[:f.n], 0, 2*reach); ok {
 			d.beginInside(f, first+int64(lag))
 			return true
 		}
@@ -167,31 +167,6 @@ func (d *Demodulator) lookInside(emit func(modem.Event)) bool {
 	in.seam++
 	in.try = 0
 	return true
-}
-
-// sees looks for the chirp at one of the first lags of the block x.
-func (f *finder) sees(x []float32, lags int) (lag int, ok bool) {
-	energy := f.correlate(x)
-	if energy < 1e-15*float64(f.n) {
-		return 0, false
-	}
-	clear(f.product)
-	copy(f.product[f.lo:f.hi+1], f.spectrum[f.lo:f.hi+1])
-	f.fft.Inverse(f.inBand, f.product)
-	clear(f.product)
-	var under float64
-	for _, v := range f.inBand[:f.l] {
-		under += float64(v) * float64(v)
-	}
-	best := f.least
-	for i, v := range f.corr[:min(lags, f.hop())+1] {
-		if c := float64(v) * float64(v) / (f.energy * max(under, 1e-3*energy)); c > best {
-			best, lag, ok = c, i, true
-		}
-		out, in := float64(f.inBand[i]), float64(f.inBand[i+f.l])
-		under += in*in - out*out
-	}
-	return lag, ok
 }
 
 // beginInside begins to read the burst whose chirp a finder saw near a sample.

@@ -87,9 +87,9 @@ func (f *finder) correlate(x []float32) (energy float64) {
 	return 2 * energy / float64(f.n)
 }
 
-// scan looks for a chirp that starts in the block x, not before lag from. ok tells
+// scan looks for a chirp that starts in the block x, at lag from to to. ok tells
 // that there is one; lag is near its start.
-func (f *finder) scan(x []float32, from int) (lag int, ok bool) {
+func (f *finder) scan(x []float32, from, to int) (lag int, ok bool) {
 	energy := f.correlate(x)
 	if energy < 1e-15*float64(f.n) {
 		return 0, false
@@ -97,7 +97,7 @@ func (f *finder) scan(x []float32, from int) (lag int, ok bool) {
 	// The energy under the chirp is at first taken as the block's mean, and the
 	// threshold low enough for blocks whose second half is louder; what passes
 	// is looked at exactly.
-	lags := f.corr[:f.hop()+1]
+	lags := f.corr[:min(to, f.hop())+1]
 	least := float32(math.Sqrt(0.3 * f.least * f.energy * energy * float64(f.l) / float64(f.n)))
 	hit := false
 	for _, v := range lags[from:] {
