@@ -322,6 +322,9 @@ func (e *Engine) burstMissed(now time.Time) {
 	e.burstOver(now)
 	e.access.rival = now
 	e.reserved(now, e.turnaround()+hostTurn+slack)
+	if p := e.access.asked; p != nil && e.formed && e.others() == 1 { // that was the answer
+		p.question.answerBy = now
+	}
 }
 
 // reserved notes that the medium belongs to others for d.

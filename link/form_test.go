@@ -800,3 +800,24 @@ func TestMovedEnd(t *testing.T) {
 		}
 	}
 }
+
+// The only other station's answer that could not be read is not waited for.
+func TestMissedAnswer(t *testing.T) {
+	for others := 1; others <= 2; others++ {
+		e, p := formed(t)
+		if others == 2 {
+			e.newPeer(p.heard, 8, 1)
+		}
+		now := p.heard.Add(time.Second)
+		e.ask(now, p, 1, 0)
+		e.access.asked = p
+		if now = now.Add(100 * time.Millisecond); !p.question.answerBy.After(now) {
+			t.Fatalf("nothing is waited for after %v", now.Sub(p.question.asked))
+		}
+		e.HandleEvent(now, &phy.Event{Kind: phy.Missed, Quality: phy.Quality{SNR: math.NaN()}})
+		e.tick(now)
+		if got, want := p.question.open, others == 2; got != want {
+			t.Errorf("%d others, a burst could not be read: an answer is waited for %v, want %v", others, got, want)
+		}
+	}
+}
