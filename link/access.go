@@ -336,14 +336,14 @@ func (e *Engine) reserved(now time.Time, d time.Duration) {
 }
 
 // fading is how long the answer to a burst of p waits for its echoes, which p hears
-// louder than us: as far as the turnaround does not give them the time. Bursts with the
-// echoes of a large room in their beginning could not be read there, or in slower modes only.
+// louder than us: as far as the PHY's turnaround does not give them the time; what answers take besides is
+// such a wait. Bursts with the echoes of a large room in their beginning could not be read there, or in slower modes only.
 func (e *Engine) fading(p *peer) time.Duration {
 	d := p.fading
-	if e.echoes(p) { // who hears nothing but answers does not learn how long they last
+	if p.echoes { // who hears nothing but answers does not learn how long they last
 		d = max(d, echoFading)
 	}
-	return max(0, d-e.turnaround())
+	return max(0, d-e.told)
 }
 
 // oweAnswer notes that p is to be answered at once; gave is how many packets the
@@ -476,9 +476,12 @@ func (p *peer) measure(d time.Duration) {
 // ask opens the question for what p has heard of a burst that took so long, from
 // now on.
 func (e *Engine) ask(now time.Time, p *peer, id uint8, sent time.Duration) {
-	mode := 0
-	if i, ok := p.rx.want(e.modes); ok {
-		mode = i
+	mode, _ := e.plainWish(p)
+	if e.staysLively(p) { // and so does p
+		mode = max(mode, e.lively)
+	}
+	if i := e.modes.index(phy.MCS(e.formWish(p, phy.Block))); e.formed && i >= e.blocks { // what is longer is heard when it begins
+		mode = max(mode, i)
 	}
 	answer := e.answerAirtime(mode)
 	rto := e.turnaround() + hostTurn
@@ -537,13 +540,13 @@ func (e *Engine) silence(now time.Time, p *peer) {
 }
 
 // repeatSome repeats what p did not tell the arrival of at once, if that hardly takes longer than to
-// ask for it.
+// ask for it; not where the path has changed, as what arrived tells that this is over.
 func (e *Engine) repeatSome(p *peer) {
 	var airtime time.Duration
 	for _, b := range p.outstanding {
 		airtime += b.airtime
 	}
-	if len(p.outstanding) > 0 && airtime <= pollWorth*e.answerAirtime(e.sendMode(p)) {
+	if len(p.outstanding) > 0 && !p.unsteady && airtime <= pollWorth*e.answerAirtime(e.sendMode(p)) {
 		lost := p.outstanding
 		p.outstanding = nil
 		for _, b := range lost {

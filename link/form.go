@@ -29,7 +29,6 @@ const (
 	openLead   = 1.5  // where others are to read it, too, because it may tell who speaks next
 	restMost   = 4    // bursts of other forms for which one rests at most after it has failed
 	restLongs  = 8    // likewise a long one
-	proofs     = 2    // such bursts before the first long one after motion
 
 	// A brief block is over before most of the echoes are: it gathers less of them, and
 	// sees the rest as noise.
@@ -47,9 +46,10 @@ const (
 	// Where the path changes slower modes do not help: their symbols are no shorter, their bursts
 	// longer, and it is noticed late that it has stopped.
 	livelyBurst = time.Second
-	movedMargin = 1.5 // dB that the first long bursts elsewhere are more careful by: blocks foresee what those see to one or two
+	movedMargin = 1.5 // dB that the first middle bursts elsewhere are more careful by: blocks foresee what those see to one or two
 	movingPPM   = 70  // that a clock is off by where an end is moved: at 2.4 cm/s; bursts of a few symbols err by 10 (one σ)
-	agreeingPPM = 25  // two bursts in a row that agree so well come from another clock, not from a hand
+	agreeingPPM = 25  // bursts in a row that agree so well come from another clock, not from a hand,
+	agreeing    = 3   // if they are so many: two do now and then
 	clockWeight = 0.25
 	vainMost    = 8 // bursts in modes as slow as that, or faster, that may be lost in a row before slower ones are tried after all
 )
@@ -260,28 +260,33 @@ func (s *special) most(m modes) int {
 // hearClock learns from a burst how fast its sender's clock seems to run, in ppm. The direct wave
 // of an end that is moved comes with a clock of its own, v/c fast or slow: of all that motion does
 // it is what any burst that is read at all tells at once, of its begin and of its end.
-func (p *peer) hearClock(ppm float64) {
+func (e *Engine) hearClock(p *peer, ppm float64) {
 	if math.IsNaN(ppm) || math.IsInf(ppm, 0) {
 		return
 	}
 	was := p.swings
 	switch p.swings = math.Abs(ppm-p.clock) > movingPPM; {
-	case math.IsNaN(p.clock) || p.swings && math.Abs(ppm-p.lastClock) <= agreeingPPM:
+	case !p.swings:
+		p.agreed = 0
+	case math.Abs(ppm-p.lastClock) <= agreeingPPM:
+		p.agreed++
+	default:
+		p.agreed = 1
+	}
+	switch {
+	case math.IsNaN(p.clock), p.agreed == agreeing:
 		p.clock, p.swings = ppm, false
 	case !p.swings:
 		p.clock += clockWeight * (ppm - p.clock)
 	}
 	p.lastClock = ppm
 	p.calmed = was && !p.swings
-	switch block := &p.forms[phy.Block]; {
-	case p.swings:
-		p.unsteady = true
-	case was: // over, and a block shows what comes of others
+	p.unsteady = p.unsteady || p.swings
+	if p.calmed { // over, and a block shows what comes of others
+		block, long, middle := &p.forms[phy.Block], &p.forms[phy.Long], &p.forms[phy.Middle]
 		block.rest, block.fails = 0, 0
-		for _, f := range []phy.Form{phy.Long, phy.Middle} {
-			s := &p.forms[f]
-			s.rest, s.rx.margin = proofs, max(s.rx.margin, formMargin(f)+movedMargin)
-		}
+		long.rx.margin, long.proven, long.saw = formMargin(phy.Long), e.longs, math.Inf(-1) // what was lost since says nothing, nor what came elsewhere
+		middle.rx.margin = max(middle.rx.margin, formMargin(phy.Middle)+movedMargin)
 	}
 }
 
@@ -313,7 +318,6 @@ func (e *Engine) plainWish(p *peer) (i int, ok bool) {
 func (e *Engine) takeForms(p *peer, c *control) {
 	for f := range p.forms {
 		s := &p.forms[f]
-		was := s.want
 		s.want = -1
 		if c.formed && c.forms[f] != noMCS {
 			s.want = e.modes.index(phy.MCS(c.forms[f]))
@@ -321,11 +325,11 @@ func (e *Engine) takeForms(p *peer, c *control) {
 		if phy.Form(f) == phy.Block && p.calmed && s.want == 0 {
 			s.want = -1 // it has not heard yet what we just did: that the motion is over
 		}
-		if phy.Form(f) != phy.Block && was == 0 && s.want > 0 {
-			s.rest = max(s.rest, proofs) // the path has changed, and may do so again
-		}
 	}
 	p.unsteady = p.unsteady || p.forms[phy.Block].want == 0 && p.forms[phy.Long].want == 0
+	if want := p.forms[phy.Block].want; want >= e.blocks && !p.unsteady {
+		p.echoes = e.modes[want].SNRdB+formMargin(phy.Block)-p.tx.snr >= echoDB
+	}
 }
 
 // restForm lets a form rest after it has failed, the longer the more often it did.
@@ -422,14 +426,14 @@ func (e *Engine) outcome(p *peer, b *sentBurst, lost int) {
 		s := &p.forms[f]
 		switch {
 		case b.form == f && !bad:
-			s.fails = 0
+			s.fails, s.rest = 0, 0 // if it was blamed the answer was lost
 		case b.form == f && !b.blamed && !isBrief:
 			p.restForm(f)
 		case b.form != f && !bad:
 			s.rest = max(0, s.rest-1)
 		}
 	}
-	if s := &p.forms[phy.Long]; !bad && s.rest == 0 && s.want != 0 {
+	if !bad && !p.swings && (b.form == phy.Block || b.form == phy.Long || e.blockless(p)) {
 		p.unsteady = false
 	}
 }
@@ -442,7 +446,7 @@ type limits [phy.Forms]int
 func (e *Engine) limitsOf(p *peer, mode int) (l limits, trial bool) {
 	l[phy.Plain] = mode
 	for f := phy.Block; f < phy.Forms; f++ {
-		if s := &p.forms[f]; s.rest == 0 && p.silent == 0 && !p.garbled && !p.swings {
+		if s := &p.forms[f]; s.rest == 0 && p.silent == 0 && (!p.garbled || f == phy.Block) && !p.swings {
 			l[f] = s.want
 		} else {
 			l[f] = -1
@@ -458,7 +462,10 @@ func (e *Engine) limitsOf(p *peer, mode int) (l limits, trial bool) {
 	if s := &p.forms[phy.Middle]; s.want != 0 && s.rest == 0 && p.silent == 0 && !p.garbled && !p.swings {
 		l[phy.Middle] = max(s.want, mode) // whatever is known: it does not see less than a plain one
 	}
-	if s := &p.forms[phy.Block]; s.want < 0 && s.rest == 0 && p.silent == 0 && !p.garbled && !p.swings && e.mayTryBlock(p) {
+	if p.unsteady && !e.blockless(p) { // a block shows first that it is over
+		l[phy.Long], l[phy.Middle] = min(l[phy.Long], 0), min(l[phy.Middle], 0)
+	}
+	if s := &p.forms[phy.Block]; s.want < 0 && s.rest == 0 && p.silent == 0 && !p.swings && e.mayTryBlock(p) {
 		l[phy.Block], trial = max(mode, e.blocks), true
 	}
 	return l, trial
@@ -521,7 +528,9 @@ func (e *Engine) layOut(p *peer, mode, control, pending int, careful bool, budge
 		}
 	}
 	brief, top := -1, 0
-	if i := limits[phy.Block]; i >= e.blocks && p.briefRest == 0 && (trial || p.forms[phy.Block].want >= e.blocks) {
+	// The answer to a burst of bulk is worth more than that saves: where echoes are most of what is heard half of them were lost.
+	rests := p.briefRest > 0 || p.unsteady || p.echoes && p.took > 2*briefBlock
+	if i := limits[phy.Block]; i >= e.blocks && !rests && (trial && pending == 0 || p.forms[phy.Block].want >= e.blocks) {
 		brief = max(e.blocks, e.modes.suiting(e.modes[i].SNRdB-briefDB))
 	}
 	for _, i := range limits {
@@ -618,7 +627,7 @@ func (e *Engine) layOut(p *peer, mode, control, pending int, careful bool, budge
 		if trial && most > 0 {
 			return found // whatever it brings: it tells what blocks and long bursts would
 		}
-		if !p.sounded {
+		if !p.sounded && !p.echoes {
 			most, budget = 0, min(budget, e.cfg.MaxBurst/2) // likewise for plain ones
 		}
 	}
@@ -653,8 +662,9 @@ func (e *Engine) layOut(p *peer, mode, control, pending int, careful bool, budge
 			}
 		}
 	}
-	// What is asked for is soon out of date, and so is what is known of the path when it is over.
-	if e.changing(p) {
+	// What is asked for is soon out of date, and so is what is known of the path when it is over. Who wants no blocks has seen
+	// the path change, or missed an answer that may have been one, and wants them again a burst later.
+	if e.changing(p) || p.forms[phy.Block].want == 0 {
 		budget = max(budget/4, min(budget, 2*e.airtime(mode, control, 0, 0)))
 	} else if p.garbled || p.silent > 0 { // perhaps
 		budget = min(budget, max(e.cfg.MaxBurst/4, 2*e.airtime(mode, control, 0, 0)))
@@ -701,11 +711,16 @@ func (e *Engine) changing(p *peer) bool {
 	return e.formed && (p.unsteady || p.swings || e.blockFailed(p) || p.forms[phy.Long].fails > 0)
 }
 
-// blockFailed tells whether the last block to p failed, and another may show that the next ones do not. Where p
-// wants a mode in which there are none, none ever would.
+// blockFailed tells whether the last block to p failed, and another may show that the next ones do not.
 func (e *Engine) blockFailed(p *peer) bool {
 	s := &p.forms[phy.Block]
-	return s.fails > 0 && (e.reach(s.want, e.blocks) >= e.blocks || s.want < 0 && e.mayTryBlock(p))
+	return s.fails > 0 && s.want != 0 && !e.blockless(p)
+}
+
+// blockless tells whether no block goes to p, whether the path changes or not: it wants a mode in which there are none.
+func (e *Engine) blockless(p *peer) bool {
+	want := p.forms[phy.Block].want
+	return want > 0 && e.reach(want, e.blocks) < e.blocks || want < 0 && !e.mayTryBlock(p)
 }
 
 // mayTryBlock tells whether a block is worth a trial, of which nothing is known.
@@ -715,13 +730,6 @@ func (e *Engine) mayTryBlock(p *peer) bool {
 
 // staysLively tells whether bursts to p are in none of the slowest modes.
 func (e *Engine) staysLively(p *peer) bool { return e.changing(p) && p.vain < vainMost }
-
-// echoes tells whether most of what p hears of us, and so what each of us hears of itself, are echoes that
-// outlast a plain burst's symbols: blocks see so much more.
-func (e *Engine) echoes(p *peer) bool {
-	want := p.forms[phy.Block].want
-	return e.formed && want >= e.blocks && e.modes[want].SNRdB+formMargin(phy.Block)-p.tx.snr >= echoDB
-}
 
 // pace of the queue for p. Where p wants long bursts one of them is the turn: a queue
 // that never held what fills one would never let TCP use them.

@@ -151,21 +151,20 @@ func TestFormLimits(t *testing.T) {
 	ask(3, 4, 2)
 	expect("all are asked for", 3, 4, 2)
 	p.garbled = true
-	expect("nothing of its last burst was read", -1, -1, -1)
+	expect("nothing of its last burst was read", 3, -1, -1)
 	p.garbled = false
 	ask(0, 0, 0)
 	if expect("the path changes", 0, 0, 0); !e.changing(p) {
 		t.Error("no change of the path is seen")
 	}
 	ask(3, 4, 2)
-	expect("it is over", 3, -1, -1)
-	for range proofs {
-		if !e.changing(p) {
-			t.Error("the change of the path ends without proof")
-		}
-		e.outcome(p, &sentBurst{form: phy.Block, pieces: make([][]piece, 1)}, 0)
+	expect("it is over", 3, 0, 0)
+	e.outcome(p, &sentBurst{mode: 1, pieces: make([][]piece, 2)}, 0)
+	if expect("a plain burst came through", 3, 0, 0); !e.changing(p) {
+		t.Error("the change of the path ends without proof")
 	}
-	if expect("blocks came through", 3, 4, 2); e.changing(p) {
+	e.outcome(p, &sentBurst{form: phy.Block, pieces: make([][]piece, 1)}, 0)
+	if expect("a block came through", 3, 4, 2); e.changing(p) {
 		t.Error("the change of the path does not end")
 	}
 	block := &sentBurst{form: phy.Block, airtime: briefBlock, mode: 3, pieces: make([][]piece, 2)}
@@ -178,6 +177,13 @@ func TestFormLimits(t *testing.T) {
 	brief := &sentBurst{form: phy.Block, airtime: briefBlock - 1, mode: 3, pieces: make([][]piece, 2)}
 	e.outcome(p, brief, 2)
 	expect("a brief one was lost, which says nothing of others", 3, 4, 2)
+	long := &sentBurst{form: phy.Long, mode: 4, pieces: make([][]piece, 10), blamed: true}
+	p.restForm(phy.Long)
+	expect("a long one was not answered", 3, -1, 2)
+	if e.outcome(p, long, 0); e.changing(p) {
+		t.Error("it came through, and the path is taken to change")
+	}
+	expect("it came through, and only the answer was lost", 3, 4, 2)
 	e.outcome(p, block, 2)
 	for range restMost {
 		e.outcome(p, &sentBurst{mode: 1, pieces: make([][]piece, 2)}, 0)
@@ -185,6 +191,17 @@ func TestFormLimits(t *testing.T) {
 	ask(2, 4, 1)
 	if expect("a block was lost, and none is wanted any longer", 2, 4, 1); e.changing(p) {
 		t.Error("the change of the path does not end without a block")
+	}
+	if ask(0, 4, 1); e.changing(p) {
+		t.Error("nor where none is wanted at all")
+	}
+	ask(0, 0, 0)
+	ask(2, 4, 1)
+	if expect("the path has changed, and is too bad for blocks", 2, 4, 1); !e.changing(p) {
+		t.Error("the change of the path ends without proof")
+	}
+	if e.outcome(p, &sentBurst{mode: 1, pieces: make([][]piece, 2)}, 0); e.changing(p) {
+		t.Error("it does not end with a plain burst where there are no blocks")
 	}
 	p.tx.want = 2
 	if l, _ := e.limitsOf(p, 2); l[phy.Middle] != 2 {
@@ -258,6 +275,26 @@ func TestPaddedBlock(t *testing.T) {
 	if l, d := lay(); l.form != phy.Block || l.padded || !isBrief(l.form, d) {
 		t.Errorf("%+v of %v, want a brief block", l, d)
 	}
+	p.unsteady = true
+	if l, d := lay(); !l.padded || isBrief(l.form, d) {
+		t.Errorf("the path changed a moment ago: %+v of %v, want a padded block", l, d)
+	}
+	p.unsteady = false
+	for _, c := range []struct {
+		echoes bool
+		took   time.Duration
+		want   bool
+	}{{true, 2 * briefBlock, true}, {true, 2*briefBlock + 1, false}, {false, time.Second, true}} {
+		p.echoes, p.took = c.echoes, c.took
+		if l, d := lay(); isBrief(l.form, d) != c.want {
+			t.Errorf("echoes %v, an answer to a burst of %v: %+v of %v, want a brief block %v", c.echoes, c.took, l, d, c.want)
+		}
+	}
+	e.takeForms(p, &control{formed: true, forms: [phy.Forms]uint8{phy.Block: noMCS, phy.Long: noMCS}})
+	if l, d := lay(); !l.padded || isBrief(l.form, d) {
+		t.Errorf("nothing is known of blocks: %+v of %v, want a padded one", l, d)
+	}
+	e.takeForms(p, &control{formed: true, forms: [phy.Forms]uint8{phy.Block: 4, phy.Long: noMCS}})
 	p.restBrief()
 	l, d := lay()
 	if l.form != phy.Block || !l.padded || l.mode != e.blocks || l.frames != 1 || d < briefBlock || d > briefBlock+20*time.Millisecond {
@@ -279,6 +316,17 @@ func TestPaddedBlock(t *testing.T) {
 	p.forms[phy.Block].want = 0
 	if l, _ := lay(); l.form != phy.Plain {
 		t.Errorf("no blocks are wanted: %+v", l)
+	}
+	// What has no frames cannot be padded.
+	e.cfg.Caps.Form = func(b *phy.Burst) phy.Form {
+		if b.MCS < 3 {
+			return phy.Plain
+		}
+		return phy.Block
+	}
+	p.forms[phy.Block].want, p.briefRest = -1, 0
+	if l := e.layOut(p, 1, headOctets, 0, false, e.cfg.MaxBurst); l.mode < e.blocks {
+		t.Errorf("nothing is known of blocks, and nothing waits: %+v, want a brief one", l)
 	}
 }
 
@@ -399,10 +447,20 @@ func TestFormsLayOut(t *testing.T) {
 	if got := e.layOut(p, 1, headOctets, 4000, false, e.cfg.MaxBurst); got.form != phy.Plain || got.mode != 1 {
 		t.Errorf("the first burst with more than fits: %+v, want a plain one in mode 1", got)
 	}
-	p.sounded = true
+	p.echoes = true
+	if got := e.layOut(p, 1, headOctets, 4000, false, e.cfg.MaxBurst); got.form != phy.Block || got.mode != 4 {
+		t.Errorf("plain ones see nothing but echoes: %+v, want a block in mode 4", got)
+	}
+	p.echoes, p.sounded = false, true
 	if got := e.layOut(p, 1, headOctets, 4000, false, e.cfg.MaxBurst); got.form != phy.Block || got.mode != 4 {
 		t.Errorf("the next one: %+v, want a block in mode 4", got)
 	}
+	airtime := func(l layout) time.Duration { return e.airtime(l.mode, headOctets, l.frames, l.octets) }
+	e.takeForms(p, &control{formed: true, forms: [phy.Forms]uint8{phy.Block: 0, phy.Long: noMCS}})
+	if got := e.layOut(p, 1, headOctets, 4000, false, e.cfg.MaxBurst); got.form != phy.Plain || airtime(got) > e.cfg.MaxBurst/4 {
+		t.Errorf("no blocks are wanted: %+v of %v, want at most %v", got, airtime(got), e.cfg.MaxBurst/4)
+	}
+	e.takeForms(p, &control{formed: true, forms: [phy.Forms]uint8{phy.Block: 4, phy.Long: noMCS}})
 	if d := e.pace(p).target; d >= e.cfg.longBurst {
 		t.Errorf("target %v without long bursts", d)
 	}
@@ -527,10 +585,12 @@ func TestFading(t *testing.T) {
 		want   time.Duration
 	}{
 		{math.NaN(), 0}, {0, 0}, {0.009, 0}, {0.016, 0},
-		{0.034, 114*time.Millisecond - e.turnaround()},
-		{5, maxFading - e.turnaround()},
+		{0.034, 114*time.Millisecond - e.told},
+		{5, maxFading - e.told},
 	} {
 		e.signOfLife(m.now, p, &phy.Event{Kind: phy.Received, Quality: phy.Quality{SNR: math.NaN(), DelaySpread: c.spread}}, false)
+		p.gaps = shortest{}
+		p.gaps.note(m.now, maxFading+reading+hostTurn) // it waits, too
 		e.oweAnswer(m.now, p, 0, time.Second)
 		if got := e.access.owedAt.Sub(m.now); (got - c.want).Abs() > time.Microsecond {
 			t.Errorf("delay spread %g s: the answer waits %v, want %v", c.spread, got, c.want)
@@ -549,13 +609,21 @@ func TestFadingOfEchoes(t *testing.T) {
 		}
 	}
 	expect("nothing is known", 0)
-	e.takeForms(p, &control{formed: true, forms: [phy.Forms]uint8{phy.Block: 4, phy.Long: 4}})
-	p.tx.snr = 15
+	asks := func(snr float64, mode uint8) {
+		p.tx.snr = snr
+		e.takeForms(p, &control{formed: true, forms: [phy.Forms]uint8{phy.Block: mode, phy.Long: mode}})
+	}
+	asks(15, 4)
 	expect("blocks see 6 dB more", 0)
-	p.tx.snr = 5
+	asks(5, 4)
 	expect("blocks see 16 dB more", echoFading)
-	e.takeForms(p, &control{formed: true})
-	expect("the path changes", 0)
+	asks(15, 0)
+	expect("the path changes", echoFading)
+	asks(15, 4)
+	expect("nothing has shown that it does not", echoFading)
+	e.outcome(p, &sentBurst{form: phy.Block, mode: 4, pieces: make([][]piece, 1)}, 0)
+	asks(15, 4)
+	expect("a block has", 0)
 
 	p.spread = 0.01
 	p.restForm(phy.Block)
@@ -580,7 +648,7 @@ func TestMovedClock(t *testing.T) {
 	e.takeForms(p, &control{formed: true, forms: [phy.Forms]uint8{phy.Block: 3, phy.Long: 4, phy.Middle: 2}})
 	expect := func(ppm float64, want limits) {
 		t.Helper()
-		p.hearClock(ppm)
+		e.hearClock(p, ppm)
 		if l, _ := e.limitsOf(p, 1); l != want {
 			t.Errorf("%g ppm: limits %v, want %v", ppm, l, want)
 		}
@@ -593,21 +661,38 @@ func TestMovedClock(t *testing.T) {
 	p.restForm(phy.Block)
 	expect(1100, none)
 	expect(-300, none)
+	block := &sentBurst{form: phy.Block, airtime: briefBlock, mode: 3, pieces: make([][]piece, 1)}
+	e.outcome(p, block, 0) // of before the motion
 	if expect(math.NaN(), none); !e.changing(p) {
 		t.Error("no change of the path is seen")
 	}
-	expect(70, limits{phy.Plain: 1, phy.Block: 3, phy.Long: -1, phy.Middle: -1})
-	for range proofs {
-		e.outcome(p, &sentBurst{form: phy.Block, airtime: briefBlock, mode: 3, pieces: make([][]piece, 1)}, 0)
-	}
+	expect(70, limits{phy.Plain: 1, phy.Block: 3, phy.Long: 0, phy.Middle: 0})
+	plain := &sentBurst{mode: 1, pieces: make([][]piece, 2)}
+	e.outcome(p, plain, 0) // what was sent before
+	expect(60, limits{phy.Plain: 1, phy.Block: 3, phy.Long: 0, phy.Middle: 0})
+	e.outcome(p, block, 0)
 	expect(40, all)
 	if e.changing(p) {
 		t.Error("the change of the path does not end")
 	}
 	expect(400, none)
-	expect(410, limits{phy.Plain: 1, phy.Block: 3, phy.Long: -1, phy.Middle: -1})
-	if p.clock != 410 {
-		t.Errorf("its clock is taken to be %g ppm fast, want 410", p.clock)
+	expect(410, none) // two agree by chance
+	expect(390, limits{phy.Plain: 1, phy.Block: 3, phy.Long: 0, phy.Middle: 0})
+	if p.clock != 390 {
+		t.Errorf("its clock is taken to be %g ppm fast, want 390", p.clock)
+	}
+}
+
+// The first long burst elsewhere is asked for in the first mode that has any, whatever came, or was lost, before.
+func TestFirstLongElsewhere(t *testing.T) {
+	e, p := formed(t)
+	s := &p.forms[phy.Long]
+	s.rx.snr, s.rx.margin, s.saw, s.proven = e.modes[4].SNRdB+formMargin(phy.Long), maxMargin, 30, 4
+	for i, ppm := range []float64{60, 1100, 60} {
+		e.hearClock(p, ppm)
+		if got, want := e.modes.index(phy.MCS(e.formWish(p, phy.Long))) == e.longs && s.rx.margin == formMargin(phy.Long), i == 2; got != want {
+			t.Errorf("%g ppm: mode %d is asked for, margin %.1f dB; mode %d and %.1f dB %v, want %v", ppm, e.formWish(p, phy.Long), s.rx.margin, e.longs, formMargin(phy.Long), got, want)
+		}
 	}
 }
 
@@ -616,7 +701,7 @@ func TestMovedClock(t *testing.T) {
 func TestBlockWhenCalmed(t *testing.T) {
 	e, p := formed(t)
 	asks := func(ppm float64, block uint8) (int, bool) {
-		p.hearClock(ppm)
+		e.hearClock(p, ppm)
 		e.takeForms(p, &control{formed: true, forms: [phy.Forms]uint8{phy.Block: block}})
 		l, trial := e.limitsOf(p, 1)
 		return l[phy.Block], trial
@@ -818,6 +903,47 @@ func TestMissedAnswer(t *testing.T) {
 		e.tick(now)
 		if got, want := p.question.open, others == 2; got != want {
 			t.Errorf("%d others, a burst could not be read: an answer is waited for %v, want %v", others, got, want)
+		}
+	}
+}
+
+// An answer is waited for as long as it takes in the mode that was asked for; where the path changes that is none of the slowest,
+// and where blocks are asked for a block's.
+func TestAnswerWhileMoved(t *testing.T) {
+	e, p := formed(t)
+	e.lively = 3
+	p.rx.heard(-20, exact)
+	waits := func() time.Duration {
+		now := p.heard
+		e.ask(now, p, 1, 0)
+		return p.question.answerBy.Sub(now)
+	}
+	still := waits()
+	for _, c := range []struct {
+		what            string
+		swings, changes bool
+		mode            int
+	}{{"nobody moves", false, false, 0}, {"an end is moved", true, false, 4}, {"one was", false, true, 3}} {
+		p.swings, p.unsteady, p.suits = c.swings, c.changes, 4
+		if got, want := waits(), still-e.answerAirtime(0)+e.answerAirtime(c.mode); got != want {
+			t.Errorf("%s: %v, want %v", c.what, got, want)
+		}
+	}
+	p.swings, p.unsteady = false, false
+	p.hears(e, phy.Block, 2, 0, 22, 27, math.NaN())
+	if got, want := waits(), still-e.answerAirtime(0)+e.answerAirtime(4); got != want {
+		t.Errorf("a block is asked for: %v, want %v", got, want)
+	}
+}
+
+// What was not answered where the path has changed is asked for, and not repeated: what came tells that this is over.
+func TestAsksAfterMotion(t *testing.T) {
+	for _, unsteady := range []bool{false, true} {
+		e, p := formed(t)
+		p.unsteady = unsteady
+		p.outstanding = []*sentBurst{{form: phy.Block, mode: 3}}
+		if e.repeatSome(p); p.poll != unsteady {
+			t.Errorf("the path has changed %v: it is asked %v", unsteady, p.poll)
 		}
 	}
 }

@@ -93,6 +93,7 @@ type peer struct {
 	swings           bool               // its clock runs fast or slow as only that of an end does that is moved
 	calmed           bool               // it did until its last burst: the next one to it is a block, whatever it saw before
 	clock, lastClock float64            // ppm, what its clock is usually fast by, and what it was last; NaN before
+	agreed           int                // bursts in a row that say it is another
 	unsteady         bool               // the path to it changes, or did so a moment ago
 	vain             int                // bursts to it in a row that were lost, slow modes not counted
 	steady           time.Time          // the path was last seen to change: what waited until then is not what its sender was too fast for
@@ -104,6 +105,7 @@ type peer struct {
 	garbled          bool               // of its last burst nothing could be read but the control block
 	polled           int                // so many of its bursts in a row only asked: it may not have read what we sent before
 
+	echoes      bool          // most of what it hears of us, and so what each of us hears of itself, are echoes that outlast a plain burst's symbols: blocks see so much more, while nobody moves
 	fading      time.Duration // what the echoes of its bursts need to be less than an answer
 	spread      float64       // s, the delay spread of its last block
 	rtt, rttVar time.Duration
@@ -351,7 +353,7 @@ func (e *Engine) signOfLife(now time.Time, p *peer, ev *phy.Event, answers bool)
 	p.suits = -1
 	if e.formed {
 		e.hearForms(p, ev)
-		p.hearClock(ev.Quality.PPM)
+		e.hearClock(p, ev.Quality.PPM)
 		if ev.Quality.Wants {
 			p.suits = e.modes.index(ev.Quality.Want)
 		}
