@@ -178,9 +178,6 @@ func (e *estimator) estimatePair(way *pairWay, g geometry, times int, symbols [2
 		}
 	}
 	e.num, e.den = resize(e.num, n), resize(e.den, n)
-	// Crosstalk may well be weaker than the noise, and a tail fitted to that would
-	// keep it.
-	e.doubt = 3
 	for c := range 2 {
 		var prior float64
 		for s := range 2 {
@@ -208,7 +205,6 @@ func (e *estimator) estimatePair(way *pairWay, g geometry, times int, symbols [2
 		}
 		e.residualPair(way, c, symbols, prior)
 	}
-	e.doubt = 0
 	way.separate()
 }
 

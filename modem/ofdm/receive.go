@@ -93,6 +93,9 @@ func newReceiver(p *profile, s scale) *receiver {
 	r := &receiver{prof: p, scale: s, coder: newCoder(), interp: dsp.NewInterpolator(), ffts: map[int]*dsp.RealFFT{}, again: newCombiner()}
 	r.long.receiver = r
 	r.long.fit.ffts = r.ffts
+	if p.wide {
+		r.est.doubt = leadDoubt
+	}
 	if len(p.blocks) > 0 {
 		r.blocks = newBlockReader(r, p, s)
 	}
