@@ -258,6 +258,7 @@ func TestShortBurstsLead(t *testing.T) {
 		want   int
 	}{
 		{"little, modes are close", 60, 1.1, 5},
+		{"a third of a frame, modes are close", 170, 1.1, 5},
 		{"much, modes are close", 400, 1.1, 7},
 		{"little, modes are far apart", 60, 3, 7},
 	} {

@@ -306,7 +306,7 @@ func (e *Engine) quickest(p *peer, allowed, control, pending int, budget time.Du
 		least = there
 	}
 	tight := func(i int) bool { return e.modes[i].SNRdB > least }
-	if pending == 0 || !short(&e.modes[mode], pending/2) { // half of a small packet are headers, which become a few octets
+	if pending == 0 || !short(&e.modes[mode], pending/4) { // where headers become a few octets up to half of the longest frame is short
 		return mode
 	}
 	for i := mode - 1; i >= 0 && tight(mode); i-- {
