@@ -189,7 +189,7 @@ func TestTCPCarried(t *testing.T) {
 	}
 }
 
-// TestPingUnderTCP pings for a minute, once a second, beside one TCP connection that
+// TestPingUnderTCP pings for two minutes, once a second, beside one TCP connection that
 // saturates the link, without a discipline and with the link's own. The connection alone
 // must not be slower with it; beside pings it is, at half duplex because bursts are then shorter, else by
 // the time that pings take.
@@ -206,7 +206,7 @@ func TestPingUnderTCP(t *testing.T) {
 					continue
 				}
 				t.Run(fmt.Sprintf("%.1f dB %s duplex %s ECN %v", c.snr, c.duplex, queue, ecn), func(t *testing.T) {
-					const pings, settling, alone = 60, 20 * time.Second, 40 * time.Second
+					const pings, settling, alone = 120, 20 * time.Second, 2 * time.Minute
 					r := newPairRig(t, paced(leadAt(c.snr, c.duplex, queue)))
 					f := r.saturate(t, 0, 1, ecn)
 					r.pass(settling)
