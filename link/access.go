@@ -51,6 +51,8 @@ const (
 	maxFading     = 250 * time.Millisecond // no room is larger than that
 	maxTurnaround = time.Second            // more is no property of a medium
 	shortestOver  = 30 * time.Second       // turnarounds are measured over
+	sensingWeight = 8                      // bursts
+	mostSensing   = 200 * time.Millisecond // no preamble is longer
 )
 
 // access is the state of medium access.
@@ -68,7 +70,8 @@ type access struct {
 	taken   bool
 	free    time.Time // since when the medium was free
 	backoff time.Duration
-	window  int // slots; at least that of firstWindow counts
+	window  int           // slots; at least that of firstWindow counts
+	sensing time.Duration // from a burst's begin until it is noticed, smoothed
 
 	asked *peer // half duplex: whose answer is awaited, until its answerBy
 	owed  *peer // who gets an answer, at owedAt; since owedFrom
@@ -108,11 +111,13 @@ func (e *Engine) startAccess(now time.Time) {
 	e.access.backoff = e.drawBackoff(now)
 }
 
-func (e *Engine) slot() time.Duration { return max(minSlot, e.turnaround()) }
+// slot is for how long a station that has begun is not noticed (IEEE 802.11 clause 10.3.7: aSlotTime holds the time of the
+// carrier sense).
+func (e *Engine) slot() time.Duration { return max(minSlot, e.turnaround()+e.access.sensing) }
 
 // ifs is how long the medium must have been free before back-off counts: longer
-// than the gap before an answer.
-func (e *Engine) ifs() time.Duration { return hostTurn + e.turnaround() + slack }
+// than the gap before an answer, and until that is noticed.
+func (e *Engine) ifs() time.Duration { return hostTurn + e.turnaround() + e.access.sensing + slack }
 
 func (e *Engine) drawBackoff(now time.Time) time.Duration {
 	if e.cfg.Caps.FullDuplex {
@@ -316,6 +321,20 @@ func (e *Engine) burstAnnounced(now time.Time, until time.Duration) {
 
 // burstOver notes that a burst of others has just ended.
 func (e *Engine) burstOver(now time.Time) { e.access.lastBurst, e.access.announced = now, now }
+
+// sensed takes how late a burst that is over now was noticed: a loud one by its energy, within the blocks of samples
+// that are part of the turnaround; one that is no louder than the noise when its preamble is over.
+func (e *Engine) sensed(now time.Time, airtime time.Duration) {
+	a := &e.access
+	if !a.busy || a.ignored || e.cfg.Caps.FullDuplex {
+		return
+	}
+	late := min(a.busyFrom.Sub(now.Add(-airtime)), mostSensing)
+	if late < slack {
+		late = 0
+	}
+	a.sensing += (late - a.sensing) / sensingWeight
+}
 
 // burstMissed leaves room for the answer to a burst that could not be read.
 func (e *Engine) burstMissed(now time.Time) {

@@ -86,6 +86,7 @@ type medium struct {
 	cost    time.Duration // of a burst without content; 0: modelAirtime's
 	pitch   time.Duration // full duplex: of the places in a burst where others may be inserted; 0: there are none
 	latency time.Duration // of each station's output and input buffer
+	sensing time.Duration // from a burst's begin until it is noticed
 
 	frameLoss   float64
 	controlLoss float64
@@ -220,6 +221,8 @@ func (m *medium) carrier(n *node) {
 		kind := phy.Idle
 		if busy {
 			kind = phy.Busy
+			m.after(m.sensing, func() { m.tell(n, phy.Event{Kind: kind}) })
+			return
 		}
 		m.tell(n, phy.Event{Kind: kind})
 	}
@@ -368,7 +371,7 @@ func (m *medium) begin(a *onAir, d time.Duration) {
 	m.air = append(m.air, a)
 	for _, n := range m.nodes {
 		if n != a.from && !n.deaf[a.from] && !a.spoiled[n] {
-			header := d / 10
+			header := max(d/10, m.sensing)
 			m.after(header, func() {
 				if !a.spoiled[n] {
 					m.tell(n, phy.Event{Kind: phy.Announced, Until: a.end.Sub(m.now) - m.latency, Burst: phy.Burst{MCS: a.burst.MCS}})

@@ -311,6 +311,9 @@ func (e *Engine) received(now time.Time, ev *phy.Event) {
 		return
 	}
 	airtime := e.airtimeOf(b, octets)
+	if !ev.Within {
+		e.sensed(now, airtime)
+	}
 	if c.short && !e.resolveShort(c) {
 		e.stats.Bursts.Foreign++
 		e.access.rival = now

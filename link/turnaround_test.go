@@ -85,3 +85,40 @@ func TestRetimed(t *testing.T) {
 		}
 	}
 }
+
+// TestSensing: bursts that are no louder than the noise are noticed when their preamble is over, which is longer
+// than the gap before an answer. Two stations of which one has bulk for the other, whose host acknowledges a moment after
+// the link does, find that out: the bulk goes on before the other one contends.
+func TestSensing(t *testing.T) {
+	const preamble = 70 * time.Millisecond
+	addressed, collided := 0, 0
+	for seed := range uint64(10) {
+		m := newMedium(t, testSeed+seed)
+		m.table, m.latency, m.sensing = testModes[:3], 10*time.Millisecond, preamble
+		a, b := m.add("alpha", nil), m.add("beta", nil)
+		a.snr, b.snr = 5, 5
+		m.meet()
+		b.deliver = func(pkt []byte) {
+			_, number := numberOf(pkt)
+			m.after(30*time.Millisecond, func() { m.send(b, ipv4(protoTCP, b.addr, a.addr, 2, number, 52)) })
+		}
+		load := func(n int) {
+			for i := range n {
+				m.send(a, ipv4(protoTCP, a.addr, b.addr, 1, i, 700))
+			}
+			m.run(10*time.Minute, func() bool { return a.engine.Stats().Queue.Packets == 0 })
+		}
+		load(10)
+		m.addressed, m.collided = 0, 0
+		load(40)
+		addressed, collided = addressed+m.addressed, collided+m.collided
+		for _, n := range m.nodes {
+			if got := n.engine.access.sensing; got < preamble/2 || got > preamble {
+				t.Errorf("%s notices bursts after %v, as far as it knows, want %v", n.name, got, preamble)
+			}
+		}
+	}
+	if t.Logf("%d of %d bursts met others", collided, addressed); collided > addressed/100 {
+		t.Errorf("%d of %d bursts met others, want 1 %%", collided, addressed)
+	}
+}
