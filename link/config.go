@@ -47,7 +47,7 @@ type Config struct {
 	Caps    phy.Caps
 	Airtime func(*phy.Burst) time.Duration // of the PHY: exact, a function of the lengths only
 
-	MaxBurst    time.Duration // airtime of a burst; default 2 s; where bursts have forms 4 s, or 5.6 s for long ones
+	MaxBurst    time.Duration // airtime of a burst; default 2 s, between two stations up to 4 s if the turnaround is long; where bursts have forms 4 s, or 5.6 s for long ones
 	MaxExchange time.Duration // until a station of three or more contends for the medium again; default 3 s
 	Keepalive   time.Duration // silence after which a peer is asked whether it is there; default: as questions take an eighth of an idle medium, 1.5 s at least
 	QueueOctets int           // of packets waiting or not yet acknowledged; default 256 KiB, of which FQCoDel keeps free what the rate does not ask for; with others 64 KiB
@@ -59,6 +59,7 @@ type Config struct {
 	AirtimeHour   float64 // likewise of any hour
 
 	longBurst time.Duration // MaxBurst of those of long form
+	pairBurst time.Duration // likewise between two stations, half duplex
 }
 
 // How long a burst is by default. In rooms the turnaround of half duplex, training and
@@ -68,6 +69,10 @@ const (
 	maxBurst  = 2 * time.Second
 	roomBurst = 4 * time.Second
 	longBurst = 5600 * time.Millisecond
+
+	// Where two stations share a half-duplex medium the two turnarounds of an exchange are no more than a seventh of
+	// the burst, if that does not last as long as one in a room. Of more, others would wait for its end.
+	pairTurnarounds = 14
 )
 
 // withDefaults fills in the zero values and checks the rest. Errors wrap
@@ -79,12 +84,13 @@ func (c Config) withDefaults() (Config, error) {
 	if c.MTU == 0 {
 		c.MTU = 1280
 	}
-	c.longBurst = c.MaxBurst
+	c.longBurst, c.pairBurst = c.MaxBurst, c.MaxBurst
 	if c.MaxBurst == 0 {
 		c.longBurst, c.MaxBurst = longBurst, maxBurst
 		if c.Caps.Form != nil && !c.Caps.FullDuplex {
 			c.MaxBurst = roomBurst
 		}
+		c.pairBurst = min(max(c.MaxBurst, pairTurnarounds*c.Caps.Turnaround), roomBurst)
 	}
 	if c.MaxExchange == 0 {
 		c.MaxExchange = 3 * time.Second

@@ -259,6 +259,13 @@ func TestFloorHurry(t *testing.T) {
 	if short := budget(); short >= long {
 		t.Errorf("bursts of %v while another station is in a hurry, %v before", short, long)
 	}
+	c.flags, c.id = 0, 1
+	e.HandleEvent(m.now, &phy.Event{Kind: phy.Received, Burst: phy.Burst{Control: c.appendTo(nil, 63)}})
+	if got := budget(); got != long {
+		t.Errorf("bursts of %v when it says no longer that it is in a hurry, want %v", got, long)
+	}
+	c.flags, c.id = flagHurry, 2
+	e.HandleEvent(m.now, &phy.Event{Kind: phy.Received, Burst: phy.Burst{Control: c.appendTo(nil, 63)}})
 	m.run(interactiveFor, nil)
 	if got := budget(); got != long {
 		t.Errorf("bursts of %v when the hurry is over, want %v", got, long)

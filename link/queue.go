@@ -346,8 +346,11 @@ func (e *Engine) enqueue(now time.Time, p *peer, h *ipHeader, pkt *packet) {
 		return
 	}
 	f = p.flow(key)
-	if f.waiting+len(pkt.data) <= urgentOctets && pkt.segment.waited() {
+	switch few := f.waiting+len(pkt.data) <= urgentOctets; {
+	case few && pkt.segment.waited():
 		p.interactive, p.typist = now, key
+	case !few && p.typist == key: // what began small is bulk
+		p.interactive = time.Time{}
 	}
 	pkt.expect = p.headers.Expect(pkt.data, key)
 	pkt.expect -= int(f.saved * float64(pkt.expect))

@@ -441,6 +441,34 @@ func TestThinCollision(t *testing.T) {
 	}
 }
 
+// TestBulkBeginsSmall: nobody waits any longer for what a flow began with once there is bulk behind it, as an upload
+// behind its SYN; that of another flow says nothing of what somebody waits for.
+func TestBulkBeginsSmall(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		port uint32
+		want bool
+	}{{"the same flow", 7, false}, {"another", 8, true}} {
+		m := newMedium(t, testSeed)
+		a, b := m.add("alpha", nil), m.add("beta", nil)
+		m.meet()
+		e, p := a.engine, a.engine.peers[0]
+		e.current.active = true // nothing is sent meanwhile
+		send := func(port, seq uint32, flags byte, payload int) {
+			if err := e.EnqueuePacket(m.now, tcpPacket(a.addr, b.addr, port<<16|9, seq, 1, flags, false, 1, 1, nil, payload)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if send(7, 1, tcpSYN, 0); !e.inInteraction(m.now, p) {
+			t.Error("nobody waits for a SYN")
+		}
+		send(tt.port, 2, tcpACK, 1200)
+		if got := e.inInteraction(m.now, p); got != tt.want {
+			t.Errorf("bulk of %s: somebody waits: %v, want %v", tt.name, got, tt.want)
+		}
+	}
+}
+
 // TestRepeatedOnTheWay: a segment that its host repeats while the link still
 // carries it is not sent again.
 func TestRepeatedOnTheWay(t *testing.T) {

@@ -260,7 +260,10 @@ const shortShare = 0.125
 // time, as a burst that nobody can read costs more than what comes a burst later.
 func (r *reception) climb(m modes, i int) {
 	if next := min(i+1, len(m)-1); !r.lossy && r.margin < 0 {
-		r.margin = max(r.margin, min(0, r.snr-m[next].SNRdB-backStep/2))
+		if most := min(0, r.snr-m[next].SNRdB-backStep/2); most > r.margin {
+			r.step = min(r.step, max(backStep, r.step-2*(most-r.margin))) // the last one was half of it
+			r.margin = most
+		}
 	}
 }
 

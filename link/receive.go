@@ -343,8 +343,11 @@ func (e *Engine) received(now time.Time, ev *phy.Event) {
 	if c.kind == unicast {
 		p.more, p.talks, p.took = c.more, c.dst == e.address && c.data > 0 && !c.joint(), airtime
 		e.owedFor(now, p, c, to-from)
-		if c.flags&flagHurry != 0 {
+		switch {
+		case c.flags&flagHurry != 0:
 			p.hurries = now
+		case !c.joint(): // which tells only one of those that it is for
+			p.hurries = time.Time{}
 		}
 	}
 	if c.kind == unicast && c.dst != e.address {

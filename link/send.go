@@ -126,8 +126,11 @@ func (e *Engine) budget(now time.Time, p *peer, mode, control int) time.Duration
 	if e.cfg.Caps.FullDuplex {
 		budget = e.besides(empty)
 	} else {
-		if e.mayMeetHidden(now) {
+		switch {
+		case e.mayMeetHidden(now):
 			budget = e.reservable()
+		case !e.several(now):
+			budget = e.cfg.pairBurst
 		}
 		cost := e.exchangeCost(p, mode, control)
 		one := empty + time.Duration(float64(8*e.cfg.MTU)/e.modes[mode].NetBPS*float64(time.Second))
@@ -146,6 +149,9 @@ func (e *Engine) budget(now time.Time, p *peer, mode, control int) time.Duration
 		case e.access.with == p && e.several(now): // no more of p's turn than of one of our own
 			budget = min(budget, max(turn, one))
 		}
+		if e.trial(p, mode) {
+			budget = min(budget, slowBurst)
+		}
 	}
 	if e.cfg.Queue != FIFO && !e.inserts(mode, control, quantum) && (e.inInteraction(now, p) || !e.cfg.Caps.FullDuplex && (e.inHurry(now) || e.othersHurry(now))) {
 		k, octets := evenly(p.pending(p.windowOpen()), e.modes[mode].FrameOctets)
@@ -161,6 +167,12 @@ func (e *Engine) budget(now time.Time, p *peer, mode, control int) time.Duration
 	}
 	// Where the control block alone takes long, frames get as much again.
 	return min(max(budget, 2*empty), e.mayLast)
+}
+
+// trial tells whether a burst to p in the mode with an index is one: it may be lost whole. The table says so, and none with
+// data came in it last.
+func (e *Engine) trial(p *peer, mode int) bool {
+	return !e.formed && mode > p.wellOut && e.modes[mode].SNRdB > p.tx.snr
 }
 
 // shortBurst is how long a burst to p may be while somebody waits for a small packet: few

@@ -146,6 +146,25 @@ func TestClimb(t *testing.T) {
 	}
 }
 
+// TestClimbFails: a mode that the table does not promise and that does not hold gives back the step to it, not the longer ones that
+// it would have been: the mode before, which did well, is asked for again.
+func TestClimbFails(t *testing.T) {
+	m := newModes([]phy.Mode{{MCS: 0, NetBPS: 1000, SNRdB: -5}, {MCS: 1, NetBPS: 2000, SNRdB: -3.5}, {MCS: 2, NetBPS: 6000, SNRdB: 1}}, false)
+	r := newReception(m)
+	r.heard(-1, exact)
+	const holds = 1
+	before := math.NaN()
+	for i, ok := r.want(m); ok && i <= holds; i, _ = r.want(m) {
+		before = r.margin
+		r.frames(4, 0, true, false, m.target(i), math.Inf(-1))
+		r.climb(m, i)
+	}
+	r.frames(4, 4, true, false, m.target(holds+1), math.Inf(-1))
+	if got, _ := r.want(m); got != holds || r.margin > before+marginStep+1e-9 {
+		t.Errorf("mode %d at a margin of %.2f dB after the failure, want %d at %.2f at most", got, r.margin, holds, before+marginStep)
+	}
+}
+
 // TestShortBlocks: whichever burst of an exchange between two stations is lost, those
 // behind it say what is needed to read them; with a third station around all blocks
 // are whole again.
@@ -265,6 +284,50 @@ func slowMedia() []slowMedium {
 		return time.Duration(ms * float64(time.Millisecond))
 	}}
 	return []slowMedium{light(3600), light(9600), fsk}
+}
+
+// TestPairBurst: between two stations on a half-duplex medium with long buffers bursts are longer, but not with a third
+// one, and not if they were set; one in a mode that the table does not promise is short until data came in it.
+func TestPairBurst(t *testing.T) {
+	const long = 2800 * time.Millisecond
+	for _, tt := range []struct {
+		name    string
+		latency time.Duration // a quarter of the turnaround
+		set     time.Duration
+		third   bool
+		want    time.Duration
+	}{
+		{"short buffers", 10 * time.Millisecond, 0, false, maxBurst},
+		{"long buffers", long / pairTurnarounds / 4, 0, false, long},
+		{"longer buffers", long / pairTurnarounds, 0, false, roomBurst},
+		{"set", long / pairTurnarounds / 4, time.Second, false, time.Second},
+		{"a third station", long / pairTurnarounds / 4, 0, true, maxBurst},
+	} {
+		m := newMedium(t, testSeed)
+		m.latency, m.table = tt.latency, quickModes()
+		a := m.add("alpha", func(c *Config) { c.MaxBurst = tt.set })
+		m.add("beta", nil)
+		if tt.third {
+			m.add("gamma", nil)
+		}
+		m.meet()
+		m.run(20*time.Second, nil)
+		e, p := a.engine, a.engine.peers[0]
+		if got := e.budget(m.now, p, 2, shortOctets); got != tt.want {
+			t.Errorf("%s: bursts of %v, want %v", tt.name, got, tt.want)
+		}
+		p.wellOut, p.tx.snr = 2, e.modes[3].SNRdB-1
+		whole := e.budget(m.now, p, 2, shortOctets)
+		if got, want := e.budget(m.now, p, 3, shortOctets), slowBurst; got != want || got >= whole {
+			t.Errorf("%s: a trial of %v, want %v, less than %v", tt.name, got, want, whole)
+		}
+		if p.wellOut = 3; e.budget(m.now, p, 3, shortOctets) != whole {
+			t.Errorf("%s: still a trial", tt.name)
+		}
+		if p.wellOut, p.tx.snr = 2, e.modes[3].SNRdB; e.budget(m.now, p, 3, shortOctets) != whole {
+			t.Errorf("%s: a mode that the table promises is no trial", tt.name)
+		}
+	}
 }
 
 // TestDoubt: small packets do without a mode that has lost most of a burst, until it did well or is forgotten, and
