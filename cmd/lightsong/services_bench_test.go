@@ -195,7 +195,10 @@ func (h *talkHost) expire() {
 	if h.una == h.nxt {
 		return
 	}
-	h.cwnd, h.rto, h.timed = 1, min(2*h.rto, time.Minute), 0
+	if h.una > 0 { // Linux takes a SYN that was sent again for nothing back, by its time stamp
+		h.cwnd = 1
+	}
+	h.rto, h.timed = min(2*h.rto, time.Minute), 0
 	h.again()
 	h.arm()
 }
