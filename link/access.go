@@ -79,8 +79,9 @@ type access struct {
 	with      *peer
 	since     time.Time
 	initiator bool
-	opening   bool // what was heard last broke a silence
-	rash      bool // its first burst may meet another's
+	opening   bool          // what was heard last broke a silence
+	lasted    time.Duration // how long that took, as carrier tells: the airtime of lost frames is not known
+	rash      bool          // its first burst may meet another's
 	owedFrom  time.Time
 	owedAt    time.Time
 	owedNAV   time.Time // until when the burst to be answered reserves the medium
@@ -320,7 +321,11 @@ func (e *Engine) burstAnnounced(now time.Time, until time.Duration) {
 }
 
 // burstOver notes that a burst of others has just ended.
-func (e *Engine) burstOver(now time.Time) { e.access.lastBurst, e.access.announced = now, now }
+func (e *Engine) burstOver(now time.Time) {
+	a := &e.access
+	a.lasted = now.Sub(later(a.busyFrom, a.lastBurst))
+	a.lastBurst, a.announced = now, now
+}
 
 // sensed takes how late a burst that is over now was noticed: a loud one by its energy, within the blocks of samples
 // that are part of the turnaround; one that is no louder than the noise when its preamble is over.

@@ -39,6 +39,7 @@ type floor struct {
 	from     uint16    // whose turn it is, or was when anyone was named
 	behind   uint16    // address behind which the floor goes on, where it does so in order
 	gave     bool      // we named it
+	called   bool      // who answers us opened it: our burst met that of somebody whom we do not hear, perhaps
 	toldMore bool      // others have heard that we have more to send,
 	toldAt   time.Time // when we last said so
 	opened   time.Time
@@ -58,6 +59,8 @@ func (e *Engine) passFloor(now time.Time, p *peer, mode int, airtime time.Durati
 	c.more = e.hasMore(now, p)
 	answer := c.flags&flagAnswer != 0
 	switch {
+	case answer && (a.floor.next == 0 || a.floor.next == p.address) && e.wasMet(now, p):
+		c.next = anyone // who else wants?
 	case answer && a.floor.next != 0 && a.floor.next != e.address:
 		c.next = a.floor.next // the turn is another's to give: who does not hear it hears us
 		if c.next == p.address {
@@ -79,6 +82,15 @@ func (e *Engine) passFloor(now time.Time, p *peer, mode int, airtime time.Durati
 	case !p.hasData():
 		c.next = e.address // our turn goes on with another station
 	}
+}
+
+// wasMet tells whether the burst of p that is being answered, of which nothing but its head could be read, may have met one of
+// somebody whom p does not hear, nor we, because the bursts of p follow one another: if they are as long as any where somebody
+// is known to be hidden. That is worth an open floor, long enough for a question, if that takes no longer than what was lost.
+// Where an end is moved that is why.
+func (e *Engine) wasMet(now time.Time, p *peer) bool {
+	return p.garbled && !p.moves && !p.swings && e.ownSlots() && e.after(now, p.address, p) == 0 &&
+		e.access.lasted >= max(e.reservable(), time.Duration(e.newcomerSlots()+e.questionSlots())*e.slot())
 }
 
 // beginTurn begins our turn, with a burst to p. Who has not said that it wants it is a
@@ -245,6 +257,7 @@ func (e *Engine) floorNamed(now time.Time, c *control, ours bool) {
 		return
 	}
 	f := &e.access.floor
+	f.called = c.next == anyone && f.next != anyone && c.flags&flagAnswer != 0 && c.dst == e.address
 	f.next, f.gave, f.from = c.next, ours, c.src
 	if c.flags&flagAnswer != 0 {
 		f.from = c.dst
@@ -256,7 +269,7 @@ func (e *Engine) floorNamed(now time.Time, c *control, ours bool) {
 		f.toldMore, f.toldAt = c.more, now
 	}
 	switch q := e.peerAt(c.next); {
-	case c.next == e.address && !ours:
+	case !ours && (c.next == e.address || c.next == anyone && e.mayMeetHidden(now)):
 		for _, p := range e.peers {
 			if p.heard.After(p.question.asked) {
 				p.holdOff = time.Time{} // it is there; what kept it from answering does not speak now
@@ -337,8 +350,14 @@ func (e *Engine) rank(now time.Time) int {
 		}
 	}
 	switch {
+	case f.called && e.wanted(now):
+		return e.newcomerSlots() + before + e.questionSlots()
 	case f.next == anyone && e.wanted(now) && e.mayMeetHidden(now):
-		// They have the same rank, perhaps. In two slots a question is over and its answer begins.
+		// They have the same rank, perhaps. In two slots a question is over and its answer begins; whose turn it was
+		// begins behind them all, when it has heard that.
+		if f.from == e.address {
+			return e.newcomerSlots() + before + 2*(openSlots+1)
+		}
 		return e.newcomerSlots() + before + 2*e.random.IntN(openSlots)
 	case f.next == anyone && e.wanted(now):
 		return e.newcomerSlots() + before
@@ -348,6 +367,11 @@ func (e *Engine) rank(now time.Time) int {
 		return before
 	}
 	return all + e.random.IntN(e.newcomerSlots()) // not all know the same of the others: no slot is theirs alone
+}
+
+// questionSlots is how many slots a question in the mode for first contact takes, until its answer is heard.
+func (e *Engine) questionSlots() int {
+	return 2 + int((e.answerAirtime(e.basicMode())+hostTurn)/e.slot())
 }
 
 // ownSlots tells whether there is a slot for each of the stations that know one another.

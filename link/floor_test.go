@@ -328,6 +328,119 @@ func TestHiddenNamed(t *testing.T) {
 	expect("many are there", false)
 }
 
+// TestFloorMet: the answer to a long burst of which all frames were lost opens the floor, because it may have met one of
+// somebody whom only the answerer could hear; not if it was short, came in part, was lost to motion, or somebody else waits for its end.
+func TestFloorMet(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		before time.Duration // of carrier that was a jammer's
+		took   time.Duration
+		frames [][]byte
+		moves  bool
+		wants  bool
+		open   bool
+	}{
+		{"long", 0, 3 * time.Second, make([][]byte, 4), false, false, true},
+		{"short", 0, 300 * time.Millisecond, make([][]byte, 4), false, false, false},
+		{"short, jammed before", 3 * time.Second, 300 * time.Millisecond, make([][]byte, 4), false, false, false},
+		{"in part", 0, 3 * time.Second, [][]byte{nil, nil, make([]byte, 64), nil}, false, false, false},
+		{"moved", 0, 3 * time.Second, make([][]byte, 4), true, false, false},
+		{"another wants", 0, 3 * time.Second, make([][]byte, 4), false, true, false},
+	} {
+		m := newMedium(t, testSeed)
+		m.table = quickModes()
+		e := m.add("alpha", nil).engine
+		m.add("beta", nil)
+		m.meet()
+		m.run(5*time.Second, nil)
+		p, now := e.peers[0], m.now
+		p.moves = c.moves
+		if c.wants {
+			e.newPeer(now, 77, 1).more = true
+		}
+		e.HandleEvent(now, &phy.Event{Kind: phy.Busy})
+		if c.before > 0 {
+			now = now.Add(c.before)
+			e.HandleEvent(now, &phy.Event{Kind: phy.Missed})
+		}
+		now = now.Add(c.took)
+		block := control{kind: unicast, flags: flagWanted, src: p.address, dst: e.address, epoch: p.epoch, id: p.in.newest + 1, data: 4, base: p.in.base, more: true, next: p.address}
+		e.HandleEvent(now, &phy.Event{Kind: phy.Received, Burst: phy.Burst{Control: block.appendTo(nil, 63), Frames: c.frames}})
+		e.HandleEvent(now, &phy.Event{Kind: phy.Idle})
+		var dst phy.Burst
+		if !e.NextBurst(now.Add(hostTurn), &dst) {
+			t.Fatalf("%s: no answer", c.name)
+		}
+		answer := blockOf(&dst)
+		if open := answer.next == anyone; open != c.open || answer.flags&flagAnswer == 0 {
+			t.Errorf("%s: answer with flags %x names %04x, open %v wanted", c.name, answer.flags, answer.next, c.open)
+		}
+	}
+}
+
+// TestFloorCalled: where the answer opens the floor behind a burst of ours, others get the time for a question and the begin of
+// its answer, which is all that we would hear of them.
+func TestFloorCalled(t *testing.T) {
+	m := newMedium(t, testSeed)
+	m.table = quickModes()
+	n := m.add("alpha", nil)
+	other := m.add("beta", nil)
+	m.meet()
+	m.run(5*time.Second, nil)
+	e, p, now := n.engine, n.engine.peers[0], m.now
+	for i := range 20 {
+		if err := e.EnqueuePacket(now, ipv4(protoTCP, n.addr, other.addr, 80, i, 1280)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var dst phy.Burst
+	begin := func() (waited time.Duration, c control) {
+		from := now
+		for !e.NextBurst(now, &dst) {
+			if now = now.Add(time.Millisecond); now.Sub(from) > 10*time.Second {
+				t.Fatal("it does not begin")
+			}
+		}
+		waited, c = now.Sub(from), blockOf(&dst)
+		now = now.Add(time.Second)
+		e.BurstSent(now, nil)
+		return waited, c
+	}
+	_, c := begin()
+	if c.data == 0 {
+		t.Fatalf("first %+v", c)
+	}
+	answer := control{
+		kind: unicast, flags: flagAnswer | flagReport | flagHeard, src: p.address, dst: e.address, epoch: p.epoch, id: p.in.newest + 1,
+		base: p.in.base, next: anyone, peerEpoch: e.cfg.Epoch, newest: c.id, want: noMCS, heard: []heardBurst{{id: c.id, n: 1}},
+	}
+	now = now.Add(100 * time.Millisecond)
+	e.HandleEvent(now, &phy.Event{Kind: phy.Received, Burst: phy.Burst{Control: answer.appendTo(nil, 63)}})
+	question := e.answerAirtime(e.basicMode()) + e.turnaround() + hostTurn
+	waited, _ := begin()
+	if least := e.ifs() + question; waited < least {
+		t.Errorf("began %v later, a question takes %v", waited, least)
+	}
+
+	// The peer answers another, who is known to be hidden by now: it did not hear our question. That answer opens the floor,
+	// so nothing holds us back.
+	before := e.Stats().Bursts.Silence
+	e.access.hidden, p.silent = now, silentBursts
+	answer.dst, answer.id, answer.flags = 77, answer.id+1, flagAnswer
+	now = now.Add(100 * time.Millisecond)
+	e.HandleEvent(now, &phy.Event{Kind: phy.Received, Burst: phy.Burst{Control: answer.appendTo(nil, 63)}})
+	if got := e.Stats().Bursts.Silence - before; got != 1 || e.access.asked != nil || now.Before(p.holdOff) {
+		t.Errorf("%d questions without an answer, asked %v, held off by %v; want one, and nothing to wait for", got, e.access.asked != nil, p.holdOff.Sub(now))
+	}
+	e.access.floor.toldMore, e.access.floor.toldAt = true, now // others, too, who are hidden from us
+	for from, want := range map[uint16]bool{e.address: true, 77: false} {
+		e.access.floor.from = from
+		if last := e.rank(now) > e.newcomerSlots()+2*openSlots; last != want {
+			t.Errorf("behind a turn of %04x it begins last: %v, want %v", from, last, want)
+		}
+	}
+}
+
 // TestFloorHidden: two stations that do not hear one another, with more to send to a
 // third than the medium carries, both get their share: its answers repeat what they
 // say of the floor. What begins without the floor may meet the other's burst, so half

@@ -353,6 +353,9 @@ func (e *Engine) received(now time.Time, ev *phy.Event) {
 	if c.kind == unicast && c.dst != e.address {
 		e.access.reserved = now // it was for this
 	}
+	if e.access.asked == p && c.kind == unicast && c.dst != e.address && !ev.Within && e.mayMeetHidden(now) {
+		e.silence(now, p) // it did not hear our question: it would have answered that first
+	}
 	e.floorNamed(now, c, false)
 	if c.dst != e.address && c.dst != broadcast {
 		e.stats.Bursts.Foreign++
