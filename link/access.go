@@ -105,6 +105,7 @@ type question struct {
 	asked    time.Time
 	answerBy time.Time
 	latest   time.Time // full duplex: answerBy at most, however long the peer's bursts are
+	unread   bool      // the answer came, but could not be read
 }
 
 func (e *Engine) startAccess(now time.Time) {
@@ -341,14 +342,15 @@ func (e *Engine) sensed(now time.Time, airtime time.Duration) {
 	a.sensing += (late - a.sensing) / sensingWeight
 }
 
-// burstMissed leaves room for the answer to a burst that could not be read.
+// burstMissed leaves room for the answer to a burst that could not be read, unless that was one itself.
 func (e *Engine) burstMissed(now time.Time) {
 	e.burstOver(now)
+	if p := e.access.asked; p != nil && e.others() == 1 && !e.cfg.Caps.FullDuplex {
+		p.question.answerBy, p.question.unread = now, true // nobody else is there: that was it
+		return
+	}
 	e.access.rival = now
 	e.reserved(now, e.turnaround()+hostTurn+slack)
-	if p := e.access.asked; p != nil && e.formed && e.others() == 1 { // that was the answer
-		p.question.answerBy = now
-	}
 }
 
 // reserved notes that the medium belongs to others for d.
@@ -410,7 +412,7 @@ func (e *Engine) hostTurn(p *peer) time.Duration {
 }
 
 // answered takes a burst of p as the answer to our question, if it is.
-func (e *Engine) answered(now time.Time, p *peer, c *control, airtime time.Duration) {
+func (e *Engine) answered(now time.Time, p *peer, c *control, gave int, airtime time.Duration) {
 	a := &e.access
 	q := &p.question
 	if !e.answers(p, c) {
@@ -429,8 +431,12 @@ func (e *Engine) answered(now time.Time, p *peer, c *control, airtime time.Durat
 	if a.asked == p {
 		a.asked = nil
 		if c.flags&flagWanted == 0 {
-			if e.holdsTurn(p) && a.floor.next == 0 && now.Sub(a.since) < e.turnLimit(now) && p.ready() {
-				a.goOn, a.goOnAt = p, now.Add(e.fading(p))
+			if e.holdsTurn(p) && a.floor.next == 0 && now.Sub(a.since) < e.turnLimit(now) && (p.ready() || gave > 0) {
+				fading := e.fading(p)
+				a.goOn, a.goOnAt, a.lone = p, now.Add(fading), false
+				if !p.ready() { // the host may have more to say, as to a question
+					a.owedFrom, a.goOnAt, a.lone = now, later(a.goOnAt, now.Add(e.hostTurn(p))), fading == 0 && gave == 1
+				}
 			} else {
 				e.turnOver(now)
 				e.endExchange(now)
@@ -545,6 +551,7 @@ func (e *Engine) silence(now time.Time, p *peer) {
 	a.backoff = e.drawBackoff(now)
 	p.silent++
 	e.silentForm(p)
+	p.question.unread = false
 	e.fallSilent(p)
 	if p.live() && p.gone(now) {
 		e.goDown(now, p)
@@ -667,6 +674,9 @@ func (e *Engine) burstLeft(now time.Time, c *current) {
 	} else {
 		e.turnOver(now)
 		e.endExchange(now)
+		if c.reply { // what its host has to say to that goes first
+			e.reserved(now, max(e.hostTurn(c.peer), e.fading(c.peer))+e.turnaround()+slack)
+		}
 	}
 	if a.backoff == 0 {
 		a.backoff = e.drawBackoff(now)
@@ -737,12 +747,14 @@ func (e *Engine) nextBurst(now time.Time, dst *phy.Burst) bool {
 		return false
 	}
 	if p := a.goOn; p != nil {
-		if now.Before(a.goOnAt) {
+		if now.Before(a.goOnAt) && (!a.lone || p.interactive.Before(a.owedFrom)) {
 			return false
 		}
-		if a.goOn = nil; p.ready() && e.buildUnicast(now, p, false, sayUnless(p.poll), p.poll, dst) {
+		poll := p.poll || p.owes && !p.hasData()
+		if a.goOn = nil; p.ready() && e.buildUnicast(now, p, false, sayUnless(poll), poll, dst) {
 			return true
 		}
+		e.turnOver(now)
 		e.endExchange(now)
 	}
 	if e.sense(now); a.taken || now.Before(e.mayContend()) {
@@ -856,7 +868,7 @@ func (e *Engine) accessDeadline() (at time.Time, ok bool) {
 			note(e.insertAt)
 		}
 	}
-	if a.asked != nil || a.owed != nil || e.current.active || blocked {
+	if a.asked != nil || a.owed != nil || a.goOn != nil || e.current.active || blocked {
 		return at, ok
 	}
 	begin := e.mayContend()

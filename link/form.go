@@ -380,9 +380,14 @@ func (p *peer) arrived(brief bool) {
 func isBrief(f phy.Form, airtime time.Duration) bool { return f == phy.Block && airtime < briefBlock }
 
 // silentForm draws conclusions from an answer that did not come: the question was
-// not read, or the answer.
+// not read, or the answer, if nothing tells that there was one.
 func (e *Engine) silentForm(p *peer) {
 	if !e.formed {
+		return
+	}
+	rx := &p.forms[phy.Block].rx
+	rx.margin = min(maxMargin, rx.margin+marginStep)
+	if p.question.unread {
 		return
 	}
 	if p.lastBrief {
@@ -396,8 +401,6 @@ func (e *Engine) silentForm(p *peer) {
 	for _, b := range p.outstanding {
 		b.blamed = true
 	}
-	rx := &p.forms[phy.Block].rx
-	rx.margin = min(maxMargin, rx.margin+marginStep)
 }
 
 // outcome takes what became of a burst of which the peer has told.

@@ -386,7 +386,7 @@ func (e *Engine) received(now time.Time, ev *phy.Event) {
 	}
 	if acked {
 		e.takeReport(p, c)
-		e.answered(now, p, c, airtime)
+		e.answered(now, p, c, 0, airtime)
 		return
 	}
 	if c.joint() && !c.based {
@@ -406,6 +406,9 @@ func (e *Engine) received(now time.Time, ev *phy.Event) {
 			p.polled = 0
 		}
 		e.deliver(now, p, in)
+		if heard.n > 0 && c.flags&flagWanted == 0 {
+			p.owes = true // nobody asks what is missing
+		}
 		if c.data > 0 {
 			in.history = slices.Insert(in.history, 0, heard)
 			in.history = in.history[:min(len(in.history), historySize)]
@@ -417,7 +420,7 @@ func (e *Engine) received(now time.Time, ev *phy.Event) {
 		if c.flags&flagReport != 0 {
 			e.takeReport(p, c)
 		}
-		e.answered(now, p, c, airtime)
+		e.answered(now, p, c, len(e.out)-given, airtime)
 		if c.flags&flagWanted != 0 {
 			e.oweAnswer(now, p, len(e.out)-given, airtime)
 		}

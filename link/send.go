@@ -58,6 +58,7 @@ type current struct {
 	parts   []part     // instead of both, with data or not
 	id      uint8
 	wanted  bool
+	reply   bool // that ends an exchange
 	far     bool // a beacon in a mode more robust than the basic one
 	airtime time.Duration
 }
@@ -752,6 +753,13 @@ func (e *Engine) briefly(p *peer, mode, control int) bool {
 
 const briefTimes = 2
 
+// isReply tells whether the answer to p that is being made, with so many octets that had waited, ends the exchange: they are few
+// and all, and p, whose turn it is, has no more. Of two stations nobody else wants to know what becomes of it: p tells that with its
+// next burst, and asks for what it lacks at once.
+func (e *Engine) isReply(p *peer, pending int) bool {
+	return !e.cfg.Caps.FullDuplex && e.others() == 1 && !e.holdsTurn(p) && !p.more && pending <= urgentOctets && !p.hasData()
+}
+
 // buildUnicast makes the burst to p: a report, and what may be said. With
 // answer it is the answer to p's last burst; with ask an answer is wanted even
 // without data.
@@ -809,7 +817,8 @@ func (e *Engine) buildUnicast(now time.Time, p *peer, answer bool, say speech, a
 		octets = len(e.frames[0])
 	}
 	airtime := e.airtime(mode, len(e.block), len(e.frames), octets)
-	wanted := burst != nil && (say == urgent || say == free) || ask
+	reply := burst != nil && say == free && answer && e.isReply(p, pending)
+	wanted := burst != nil && (say == urgent || say == free && !reply) || ask
 	if answer {
 		c.flags |= flagAnswer
 	}
@@ -842,7 +851,7 @@ func (e *Engine) buildUnicast(now time.Time, p *peer, answer bool, say speech, a
 			e.stats.Bursts.Polls++
 		}
 	}
-	e.current = current{kind: unicast, peer: p, burst: burst, id: c.id, wanted: wanted}
+	e.current = current{kind: unicast, peer: p, burst: burst, id: c.id, wanted: wanted, reply: reply}
 	e.emit(mode, dst)
 	if e.formed {
 		p.lastForm = e.cfg.Caps.Form(dst)
@@ -1073,8 +1082,14 @@ func (e *Engine) takeReport(p *peer, c *control) {
 			}
 		}
 		if entry == nil && int8(b.due()-c.newest) > 0 {
-			kept = append(kept, b) // it may not have heard it yet
-			continue
+			if e.cfg.Caps.FullDuplex {
+				kept = append(kept, b) // it may not have heard it yet
+				continue
+			}
+			if !b.blamed {
+				p.lastForm, p.lastBrief = b.form, isBrief(b.form, b.airtime)
+				e.silentForm(p)
+			}
 		}
 		if entry != nil {
 			if p.lapses = 0; !p.question.open {

@@ -174,7 +174,7 @@ func (h *loadHost) SetCarrier(bool) error { return nil }
 func p95[T any](sorted []T) T { return sorted[(95*len(sorted)+99)/100-1] }
 
 var (
-	courseSeed = flag.Uint64("course-seed", 1, "BenchmarkCourse, Hidden, Carried: seed of the first run")
+	courseSeed = flag.Uint64("course-seed", 1, "BenchmarkLink, Course, Hidden, Carried: seed of the first run")
 	traced     = flag.Bool("bursts", false, "benchmarks of the link: log every burst and what was heard of it; TestTCPCarried: the connection each second")
 )
 
@@ -298,14 +298,16 @@ func BenchmarkLink(b *testing.B) {
 			a, b loadHost
 		}{
 			{"idle", loadHost{every: 1503 * time.Millisecond}, loadHost{}},
+			{"brisk", loadHost{every: 503 * time.Millisecond}, loadHost{}},
 			{"one-way", loadHost{bulk: true, every: 2 * time.Second}, loadHost{}},
 			{"bulk", loadHost{bulk: true}, loadHost{}},
 			{"both", loadHost{bulk: true, every: 2 * time.Second}, loadHost{bulk: true}},
 		} {
 			b.Run(fmt.Sprintf("%s/%s", c.name, load.name), func(b *testing.B) {
-				for range b.N {
+				for i := range b.N {
 					hosts := []*loadHost{new(load.a), new(load.b)}
 					const simulated, from = 40, 15
+					c.air.Seed = *courseSeed + uint64(i)
 					linked(b, c.profile, c.air, simulated*time.Second, hosts)
 					for i, name := range []string{"b→a", "a→b"} {
 						sum := 0
@@ -318,6 +320,7 @@ func BenchmarkLink(b *testing.B) {
 					rtts := hosts[0].rtts
 					b.Logf("echo %v", rtts)
 					if slices.Sort(rtts); len(rtts) > 0 {
+						b.Logf("seed %d: %d echoes, median %v, p95 %v", c.air.Seed, len(rtts), rtts[len(rtts)/2], p95(rtts))
 						b.ReportMetric(float64(rtts[len(rtts)/2].Milliseconds()), "median-ms")
 						b.ReportMetric(float64(p95(rtts).Milliseconds()), "p95-ms")
 					}
