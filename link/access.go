@@ -32,12 +32,13 @@ const (
 	// without an answer so long each, a peer that is gone is known to be within 5 s.
 	promptRTO = 900 * time.Millisecond // with the answer's airtime
 
-	maxHoldOff   = 8 * time.Second
-	pollOnlyFrom = 3 // questions without an answer: before more data is sent, the peer has to show up
-	silentTrial  = 2 // such questions in a row lower a mode that is a trial
-	silentBursts = 3 // and any
-	longSilent   = 6 // and from here on even to the slowest
-	pollWorth    = 2 // a burst that takes so many times a poll is not repeated before a poll
+	maxHoldOff    = 8 * time.Second
+	hiddenHoldOff = 2 * time.Second // where others are heard by whom we ask: the question is to find the gap between them
+	pollOnlyFrom  = 3               // questions without an answer: before more data is sent, the peer has to show up
+	silentTrial   = 2               // such questions in a row lower a mode that is a trial
+	silentBursts  = 3               // and any
+	longSilent    = 6               // and from here on even to the slowest
+	pollWorth     = 2               // a burst that takes so many times a poll is not repeated before a poll
 
 	rivalFor     = 10 * time.Second // a station that began an exchange is taken to want another
 	stuckAfter   = 10 * time.Second // carrier without a burst: a tone, not a station
@@ -345,7 +346,7 @@ func (e *Engine) sensed(now time.Time, airtime time.Duration) {
 // burstMissed leaves room for the answer to a burst that could not be read, unless that was one itself.
 func (e *Engine) burstMissed(now time.Time) {
 	e.burstOver(now)
-	if p := e.access.asked; p != nil && e.others() == 1 && !e.cfg.Caps.FullDuplex {
+	if p := e.access.asked; p != nil && !e.several(now) && !e.cfg.Caps.FullDuplex {
 		p.question.answerBy, p.question.unread = now, true // nobody else is there: that was it
 		return
 	}
@@ -552,7 +553,7 @@ func (e *Engine) silence(now time.Time, p *peer) {
 	p.silent++
 	e.silentForm(p)
 	p.question.unread = false
-	e.fallSilent(p)
+	e.fallSilent(now, p)
 	if p.live() && p.gone(now) {
 		e.goDown(now, p)
 	}
@@ -562,6 +563,9 @@ func (e *Engine) silence(now time.Time, p *peer) {
 		return
 	}
 	wait := min(e.slot()<<min(p.silent, 10), maxHoldOff)
+	if e.mayMeetHidden(now) {
+		wait = min(wait, hiddenHoldOff)
+	}
 	p.holdOff = now.Add(wait/2 + time.Duration(e.random.Int64N(int64(wait/2)+1)))
 	if e.cfg.Caps.FullDuplex && p.silent < silentBursts {
 		p.holdOff = now // nobody was in the way
@@ -591,11 +595,12 @@ func (e *Engine) repeatSome(p *peer) {
 // that were trials, then others. Collisions and disturbances look the same, so
 // the slowest modes come only after long silence, and before that none that the
 // SNR gives no reason for.
-func (e *Engine) fallSilent(p *peer) {
+func (e *Engine) fallSilent(now time.Time, p *peer) {
 	floor, long := e.basicMode(), p.silent%silentBursts == 0
+	hidden := e.mayMeetHidden(now) // what it hears is theirs, and the longer a question the likelier
 	fall := func(c *ceiling, mode int, snr float64) {
 		switch {
-		case p.silent >= longSilent && long:
+		case p.silent >= longSilent && long && !hidden:
 			c.fail(mode, 0)
 		case p.silent >= silentTrial && c.probing:
 			c.fail(mode, floor)

@@ -474,3 +474,26 @@ func TestFloorHidden(t *testing.T) {
 		}
 	}
 }
+
+// TestHiddenPatience: whom we ask hears others instead of us, again and again. Questions come more often than to one that does not
+// answer anybody, as they have to meet a gap, and none of them becomes the longer for it.
+func TestHiddenPatience(t *testing.T) {
+	for _, hides := range []bool{false, true} {
+		m := newMedium(t, testSeed)
+		a := m.add("alpha", nil)
+		m.add("beta", nil)
+		m.meet()
+		e := a.engine
+		p := e.peerNamed("beta")
+		e.access.hides = hides
+		longest := time.Duration(0)
+		for range 4 * longSilent {
+			p.heard, p.unheard = m.now, 0 // to others
+			e.silence(m.now, p)
+			longest = max(longest, p.holdOff.Sub(m.now))
+		}
+		if mode := e.sendMode(p); hides != (mode >= e.basicMode()) || hides != (longest <= hiddenHoldOff) {
+			t.Errorf("others are hidden %v: mode %d, held off for %v", hides, mode, longest)
+		}
+	}
+}

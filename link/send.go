@@ -756,8 +756,8 @@ const briefTimes = 2
 // isReply tells whether the answer to p that is being made, with so many octets that had waited, ends the exchange: they are few
 // and all, and p, whose turn it is, has no more. Of two stations nobody else wants to know what becomes of it: p tells that with its
 // next burst, and asks for what it lacks at once.
-func (e *Engine) isReply(p *peer, pending int) bool {
-	return !e.cfg.Caps.FullDuplex && e.others() == 1 && !e.holdsTurn(p) && !p.more && pending <= urgentOctets && !p.hasData()
+func (e *Engine) isReply(now time.Time, p *peer, pending int) bool {
+	return !e.cfg.Caps.FullDuplex && !e.several(now) && !e.holdsTurn(p) && !p.more && pending <= urgentOctets && !p.hasData()
 }
 
 // buildUnicast makes the burst to p: a report, and what may be said. With
@@ -817,7 +817,7 @@ func (e *Engine) buildUnicast(now time.Time, p *peer, answer bool, say speech, a
 		octets = len(e.frames[0])
 	}
 	airtime := e.airtime(mode, len(e.block), len(e.frames), octets)
-	reply := burst != nil && say == free && answer && e.isReply(p, pending)
+	reply := burst != nil && say == free && answer && e.isReply(now, p, pending)
 	wanted := burst != nil && (say == urgent || say == free && !reply) || ask
 	if answer {
 		c.flags |= flagAnswer
