@@ -576,15 +576,16 @@ func (e *Engine) layOut(p *peer, mode, control, pending int, careful bool, budge
 		}
 	}
 	if i := e.blocks; pending > 0 && brief < i && i <= limits[phy.Block] {
-		// Where echoes hide brief blocks one that is just not brief is not hidden, and over sooner than a plain burst.
+		// Where echoes hide brief blocks one that is just not brief is not hidden, and over sooner than a plain burst; where the path
+		// had changed it shows that this is over.
 		full := e.modes[i].FrameOctets
 		octets := min(full, pending)
 		b, d, ok := take(i, 1, octets)
 		for b.form == phy.Block && isBrief(b.form, d) && octets < full {
-			octets = min(full, octets+full/16)
+			octets = min(full, octets+full/64)
 			b, d, ok = take(i, 1, octets)
 		}
-		if ok && b.form == phy.Block && octets > pending && d < shortest && d <= budget {
+		if ok && b.form == phy.Block && octets > pending && (d < shortest || p.unsteady) && d <= budget {
 			b.padded = true
 			return b
 		}

@@ -255,9 +255,10 @@ func TestBriefBlocksRest(t *testing.T) {
 // Where brief blocks are lost a small packet goes as a block that is just not brief: its frame is longer than what is in it.
 func TestPaddedBlock(t *testing.T) {
 	e, p := formed(t)
+	plain := time.Second
 	e.cfg.Airtime = func(b *phy.Burst) time.Duration {
 		if e.cfg.Caps.Form(b) != phy.Block {
-			return time.Second
+			return plain
 		}
 		d := 20 * time.Millisecond
 		for _, f := range b.Frames {
@@ -279,6 +280,11 @@ func TestPaddedBlock(t *testing.T) {
 	if l, d := lay(); !l.padded || isBrief(l.form, d) {
 		t.Errorf("the path changed a moment ago: %+v of %v, want a padded block", l, d)
 	}
+	plain = briefBlock
+	if l, d := lay(); !l.padded || isBrief(l.form, d) {
+		t.Errorf("the path changed a moment ago, and plain bursts are shorter: %+v of %v, want a padded block", l, d)
+	}
+	plain = time.Second
 	p.unsteady = false
 	for _, c := range []struct {
 		echoes bool
