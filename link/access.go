@@ -25,7 +25,7 @@ const (
 	rivalWindow = 16 // and when others may want the medium too, of four stations or more; fewer draw from less
 	maxWindow   = 32 // likewise, after questions without an answer
 
-	firstRTO = 500 * time.Millisecond // beyond turnaround, before an exchange was measured
+	firstRTO = 400 * time.Millisecond // beyond turnaround, before an exchange was measured
 	minRTO   = 150 * time.Millisecond
 	maxRTO   = 10 * time.Second
 	// The first question is asked after leastKeep of silence; with two more that stay
