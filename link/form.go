@@ -37,8 +37,8 @@ const (
 	echoDB     = 8.5 // that blocks see more than plain bursts in a large room
 	echoFading = 200 * time.Millisecond
 	leastHush  = 60 * time.Millisecond
-	firstRest  = 16 // bursts of other kinds for which they rest at least after one was lost, as many as a loss costs
-	restBriefs = 64 // and at most
+	firstRest  = 8  // bursts of other kinds for which they rest at least after one was lost, as many as a loss costs
+	restBriefs = 32 // and at most
 
 	briefProofs = 8               // that come through make up for one that was lost
 	briefMost   = 3 * briefProofs // of lost ones that count
@@ -579,10 +579,13 @@ func (e *Engine) layOut(p *peer, mode, control, pending int, careful bool, budge
 		// Where echoes hide brief blocks one that is just not brief is not hidden, and over sooner than a plain burst; where the path
 		// had changed it shows that this is over.
 		full := e.modes[i].FrameOctets
-		octets := min(full, pending)
+		octets, step := min(full, pending), full/16
+		if p.unsteady {
+			step = full / 64
+		}
 		b, d, ok := take(i, 1, octets)
 		for b.form == phy.Block && isBrief(b.form, d) && octets < full {
-			octets = min(full, octets+full/64)
+			octets = min(full, octets+step)
 			b, d, ok = take(i, 1, octets)
 		}
 		if ok && b.form == phy.Block && octets > pending && (d < shortest || p.unsteady) && d <= budget {

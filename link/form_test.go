@@ -222,7 +222,7 @@ func TestBriefBlocksRest(t *testing.T) {
 	e.takeForms(p, &control{formed: true, forms: [phy.Forms]uint8{phy.Block: 4, phy.Long: noMCS}})
 	other := &sentBurst{mode: 1, pieces: make([][]piece, 2)}
 	lay := func() phy.Form { return e.layOut(p, 1, headOctets, 60, false, e.cfg.MaxBurst).form }
-	for _, want := range []int{16, 32, 64, 64} {
+	for _, want := range []int{8, 16, 32, 32} {
 		if lay() != phy.Block {
 			t.Fatal("a small packet does not go as a block")
 		}
