@@ -577,7 +577,7 @@ func (e *Engine) layOut(p *peer, mode, control, pending int, careful bool, budge
 	}
 	if i := e.blocks; pending > 0 && brief < i && i <= limits[phy.Block] {
 		// Where echoes hide brief blocks one that is just not brief is not hidden, and over sooner than a plain burst; where the path
-		// had changed it shows that this is over.
+		// had changed it shows that this is over, and need not be longer than that.
 		full := e.modes[i].FrameOctets
 		octets, step := min(full, pending), full/16
 		if p.unsteady {
