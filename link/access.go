@@ -679,8 +679,11 @@ func (e *Engine) burstLeft(now time.Time, c *current) {
 	} else {
 		e.turnOver(now)
 		e.endExchange(now)
-		if c.reply { // what its host has to say to that goes first
+		switch {
+		case c.reply: // what its host has to say to that goes first
 			e.reserved(now, max(e.hostTurn(c.peer), e.fading(c.peer))+e.turnaround()+slack)
+		case c.kind == unicast && !e.cfg.Caps.FullDuplex: // who asked goes on, which comes before news
+			e.postponeBeacon(now.Add(e.newsSpread()))
 		}
 	}
 	if a.backoff == 0 {

@@ -146,3 +146,26 @@ func TestRoomShares(t *testing.T) {
 		}
 	}
 }
+
+// TestNewsWaits: who has answered leaves it to who asked to go on before it tells news in a beacon.
+func TestNewsWaits(t *testing.T) {
+	e, p := formed(t)
+	now := time.Now()
+	for _, c := range []struct {
+		name   string
+		duplex bool
+		sent   current
+		want   bool
+	}{
+		{"an answer", false, current{kind: unicast, peer: p}, true},
+		{"a question", false, current{kind: unicast, peer: p, wanted: true}, false},
+		{"an answer where both may talk at once", true, current{kind: unicast, peer: p}, false},
+	} {
+		e.cfg.Caps.FullDuplex = c.duplex
+		e.beacons.urgent, e.beacons.at, e.beacons.far = true, now, now.Add(time.Minute)
+		e.burstLeft(now, &c.sent)
+		if waits := !e.nextBeacon().Before(now.Add(e.newsSpread())); waits != c.want {
+			t.Errorf("after %s the beacon waits %v", c.name, e.nextBeacon().Sub(now))
+		}
+	}
+}

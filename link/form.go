@@ -576,11 +576,12 @@ func (e *Engine) layOut(p *peer, mode, control, pending int, careful bool, budge
 		}
 	}
 	if i := e.blocks; pending > 0 && brief < i && i <= limits[phy.Block] {
-		// Where echoes hide brief blocks one that is just not brief is not hidden, and over sooner than a plain burst; where the path
-		// had changed it shows that this is over, and need not be longer than that.
+		// Where echoes hide brief blocks one that is just not brief is not hidden, and over sooner than a plain burst. Where the path
+		// had changed, or nothing is known of blocks, it shows what comes of them, and need not be longer than that; but who is back
+		// may have come elsewhere.
 		full := e.modes[i].FrameOctets
 		octets, step := min(full, pending), full/16
-		if p.unsteady {
+		if p.unsteady || !p.freshSeq {
 			step = full / 64
 		}
 		b, d, ok := take(i, 1, octets)

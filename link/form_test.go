@@ -260,7 +260,7 @@ func TestPaddedBlock(t *testing.T) {
 		if e.cfg.Caps.Form(b) != phy.Block {
 			return plain
 		}
-		d := 20 * time.Millisecond
+		d := 24 * time.Millisecond
 		for _, f := range b.Frames {
 			d += 2 * time.Duration(len(f)) * time.Millisecond
 		}
@@ -300,6 +300,14 @@ func TestPaddedBlock(t *testing.T) {
 	if l, d := lay(); !l.padded || isBrief(l.form, d) {
 		t.Errorf("nothing is known of blocks: %+v of %v, want a padded one", l, d)
 	}
+	plain = briefBlock + 5*time.Millisecond
+	for _, fresh := range []bool{true, false} {
+		p.freshSeq = fresh
+		if l, d := lay(); l.padded == fresh || isBrief(l.form, d) {
+			t.Errorf("nothing is known of blocks, plain bursts take %v, it has read what we sent %v: %+v of %v, want a padded block %v", plain, !fresh, l, d, !fresh)
+		}
+	}
+	plain = time.Second
 	e.takeForms(p, &control{formed: true, forms: [phy.Forms]uint8{phy.Block: 4, phy.Long: noMCS}})
 	p.restBrief()
 	l, d := lay()

@@ -1,6 +1,11 @@
 package link
 
-import "time"
+import (
+	"slices"
+	"time"
+
+	"lightsong/phy"
+)
 
 // Lifecycle: a peer that was killed, moved or silenced is known to be gone within
 // seconds, and one that returns is known at once. Any burst is a sign of life. A
@@ -212,8 +217,8 @@ func (e *Engine) noAnswer(now time.Time, p *peer) {
 		p.patience = goneTries + int(lossTries*max(0, p.lossy-usualLoss))
 	}
 	p.unheard++
-	for _, b := range p.outstanding {
-		p.suspect = p.suspect || b.mode > p.wellOut
+	if p.unproven == 0 {
+		p.suspect = slices.ContainsFunc(p.outstanding, func(b *sentBurst) bool { return b.form == phy.Plain && b.mode > p.wellOut })
 	}
 	if p.unproven++; p.state == PeerUp && p.unproven >= deafTries && now.Sub(p.proven) >= goneAfter {
 		p.state, p.deaf = PeerHeard, true

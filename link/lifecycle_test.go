@@ -211,3 +211,33 @@ func TestDeaf(t *testing.T) {
 		}
 	}
 }
+
+// TestSilenceBlames: a silence that began with a plain burst in a mode that had not done well may be that mode's doing; what was tried
+// after another one had stayed without an answer, or went in another form, is not.
+func TestSilenceBlames(t *testing.T) {
+	tried, proven, block := &sentBurst{mode: 2}, &sentBurst{mode: 1}, &sentBurst{mode: 4, form: phy.Block}
+	for _, c := range []struct {
+		name   string
+		silent []*sentBurst
+		want   int
+	}{
+		{"one that had done well", []*sentBurst{proven, proven}, 2},
+		{"a faster one", []*sentBurst{tried, proven}, 1},
+		{"a block", []*sentBurst{block, proven}, 2},
+		{"one that had done well, then a faster one", []*sentBurst{proven, tried}, 2},
+	} {
+		e, p := formed(t)
+		now := time.Now()
+		p.tx.want, p.wellOut = 4, 1
+		p.tx.ceiling.index = 2
+		e.proves(now, p)
+		for _, b := range c.silent {
+			p.outstanding = []*sentBurst{b}
+			e.noAnswer(now, p)
+			p.tx.ceiling.index = 0
+		}
+		if p.restoreModes(); p.tx.ceiling.index != c.want {
+			t.Errorf("a silence that began with %s: back in mode %d, want %d", c.name, p.tx.ceiling.index, c.want)
+		}
+	}
+}
