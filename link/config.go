@@ -1,10 +1,13 @@
 package link
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/netip"
+	"strings"
 	"time"
+	"unicode"
 	"unicode/utf8"
 
 	"lightsong/phy"
@@ -16,6 +19,7 @@ const (
 	MinMTU  = 68   // octets; RFC 791
 	MaxMTU  = 9000 // octets of a packet that a link carries
 
+	usualMTU  = 1280
 	broadcast = 0xffff // address of all stations
 )
 
@@ -36,7 +40,7 @@ type Route struct {
 // Config of an Engine. Name, Caps and Airtime are required; every other zero
 // value has the default that its comment names.
 type Config struct {
-	Name     string         // of this station, unique on the medium; 1 to MaxName octets of UTF-8
+	Name     string         // of this station, unique on the medium; 1 to MaxName octets of printable UTF-8
 	Address  uint16         // 1 to 0xfffe; 0: drawn from the name
 	Prefixes []netip.Prefix // own IP addresses with their on-link prefix lengths, announced in beacons; at most 8
 	Routes   []Route        // destinations behind stations; the longest prefix wins
@@ -75,15 +79,56 @@ const (
 	pairTurnarounds = 14
 )
 
+func configFault(format string, args ...any) error {
+	return fmt.Errorf("%w: %s", ErrConfig, fmt.Sprintf(format, args...))
+}
+
+// Validate checks what does not depend on the PHY, before there is one. Errors wrap ErrConfig.
+func (c *Config) Validate() error {
+	mtu := cmp.Or(c.MTU, usualMTU)
+	switch {
+	case c.Name == "" || len(c.Name) > MaxName || !printable(c.Name):
+		return configFault("station name %q: must be 1 to %d octets of printable UTF-8", c.Name, MaxName)
+	case c.Address == broadcast:
+		return configFault("address %#x is that of all stations", c.Address)
+	case mtu < MinMTU || mtu > MaxMTU:
+		return configFault("mtu %d: must be %d to %d octets", mtu, MinMTU, MaxMTU)
+	case len(c.Prefixes) > maxPrefixes:
+		return configFault("%d own addresses: at most %d can be announced", len(c.Prefixes), maxPrefixes)
+	case c.MaxBurst < 0 || c.MaxExchange < 0 || c.Keepalive < 0:
+		return configFault("a negative time")
+	case !(c.AirtimeMinute >= 0 && c.AirtimeMinute <= 1) || !(c.AirtimeHour >= 0 && c.AirtimeHour <= 1):
+		return configFault("airtime of %v of a minute, %v of an hour: must be shares, 0 to 1", c.AirtimeMinute, c.AirtimeHour)
+	case c.Queue > FIFO:
+		return configFault("queue discipline %d", c.Queue)
+	case c.QueueOctets != 0 && c.QueueOctets < mtu:
+		return configFault("queue of %d octets: must hold a packet of %d", c.QueueOctets, mtu)
+	}
+	for _, p := range c.Prefixes {
+		if !p.IsValid() {
+			return configFault("an own address is empty")
+		}
+	}
+	for _, r := range c.Routes {
+		if !r.Prefix.IsValid() || r.Station == "" || len(r.Station) > MaxName {
+			return configFault("route %s to %q: needs a prefix and the name of a station, 1 to %d octets", r.Prefix, r.Station, MaxName)
+		}
+	}
+	return nil
+}
+
+// printable tells whether a name may be shown on a terminal: it comes from whoever is in earshot.
+func printable(name string) bool {
+	return utf8.ValidString(name) && !strings.ContainsFunc(name, func(r rune) bool { return !unicode.IsPrint(r) })
+}
+
 // withDefaults fills in the zero values and checks the rest. Errors wrap
 // ErrConfig.
 func (c Config) withDefaults() (Config, error) {
-	fault := func(format string, args ...any) (Config, error) {
-		return Config{}, fmt.Errorf("%w: %s", ErrConfig, fmt.Sprintf(format, args...))
+	if err := c.Validate(); err != nil {
+		return Config{}, err
 	}
-	if c.MTU == 0 {
-		c.MTU = 1280
-	}
+	c.MTU = cmp.Or(c.MTU, usualMTU)
 	c.longBurst, c.pairBurst = c.MaxBurst, c.MaxBurst
 	if c.MaxBurst == 0 {
 		c.longBurst, c.MaxBurst = longBurst, maxBurst
@@ -102,40 +147,14 @@ func (c Config) withDefaults() (Config, error) {
 		}
 	}
 	switch {
-	case c.Name == "" || len(c.Name) > MaxName || !utf8.ValidString(c.Name):
-		return fault("station name %q: must be 1 to %d octets of UTF-8", c.Name, MaxName)
-	case c.Address == broadcast:
-		return fault("address %#x is that of all stations", c.Address)
-	case c.MTU < MinMTU || c.MTU > MaxMTU:
-		return fault("mtu %d: must be %d to %d octets", c.MTU, MinMTU, MaxMTU)
-	case len(c.Prefixes) > maxPrefixes:
-		return fault("%d own addresses: at most %d can be announced", len(c.Prefixes), maxPrefixes)
 	case len(c.Caps.Modes) == 0 || c.Airtime == nil:
-		return fault("the PHY has no modes")
+		return Config{}, configFault("the PHY has no modes")
 	case c.Caps.MaxFrames < 2 || c.Caps.MaxControl < minControl:
-		return fault("the PHY carries %d frames and %d octets of control: the link needs 2 and %d", c.Caps.MaxFrames, c.Caps.MaxControl, minControl)
-	case c.MaxBurst < 0 || c.MaxExchange < 0 || c.Keepalive < 0:
-		return fault("a negative time")
-	case !(c.AirtimeMinute >= 0 && c.AirtimeMinute <= 1) || !(c.AirtimeHour >= 0 && c.AirtimeHour <= 1):
-		return fault("airtime of %v of a minute, %v of an hour: must be shares, 0 to 1", c.AirtimeMinute, c.AirtimeHour)
-	case c.Queue > FIFO:
-		return fault("queue discipline %d", c.Queue)
-	case c.QueueOctets < c.MTU:
-		return fault("queue of %d octets: must hold a packet of %d", c.QueueOctets, c.MTU)
+		return Config{}, configFault("the PHY carries %d frames and %d octets of control: the link needs 2 and %d", c.Caps.MaxFrames, c.Caps.MaxControl, minControl)
 	}
 	for _, m := range c.Caps.Modes {
 		if m.FrameOctets < minFrame {
-			return fault("mode %d has frames of %d octets: the link needs %d", m.MCS, m.FrameOctets, minFrame)
-		}
-	}
-	for _, p := range c.Prefixes {
-		if !p.IsValid() {
-			return fault("an own address is empty")
-		}
-	}
-	for _, r := range c.Routes {
-		if !r.Prefix.IsValid() || r.Station == "" || len(r.Station) > MaxName {
-			return fault("route %s to %q: needs a prefix and the name of a station", r.Prefix, r.Station)
+			return Config{}, configFault("mode %d has frames of %d octets: the link needs %d", m.MCS, m.FrameOctets, minFrame)
 		}
 	}
 	return c, nil

@@ -5,7 +5,6 @@ import (
 	"net/netip"
 	"slices"
 	"time"
-	"unicode/utf8"
 
 	"lightsong/phy"
 )
@@ -589,7 +588,7 @@ func (b *beacon) parse(p []byte) bool {
 		return false
 	}
 	b.interval, b.name, p = p[0], string(p[2:2+p[1]]), p[2+p[1]:]
-	if !utf8.ValidString(b.name) || p[0] > maxPrefixes {
+	if !printable(b.name) || p[0] > maxPrefixes {
 		return false
 	}
 	count := int(p[0])

@@ -910,6 +910,7 @@ func TestConfig(t *testing.T) {
 		"no name":      func(c *Config) { c.Name = "" },
 		"long name":    func(c *Config) { c.Name = "123456789012345678901234567890123" },
 		"name no UTF8": func(c *Config) { c.Name = "\xff" },
+		"name control": func(c *Config) { c.Name = "a\x1b[2J" },
 		"address":      func(c *Config) { c.Address = 0xffff },
 		"mtu":          func(c *Config) { c.MTU = 9001 },
 		"no modes":     func(c *Config) { c.Caps.Modes = nil },

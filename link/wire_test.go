@@ -370,6 +370,11 @@ func TestBeaconRoundTrip(t *testing.T) {
 			}
 		}
 	}
+	for _, name := range []string{"a\x1b[2J", "\xff", "a\u202e"} { // what would act on whoever shows it
+		if x := (beacon{interval: 1, name: name}); new(beacon).parse(x.appendTo(nil)) {
+			t.Errorf("%q is taken for a name", name)
+		}
+	}
 }
 
 func TestFragmentRoundTrip(t *testing.T) {

@@ -31,6 +31,9 @@ func readTOML(path string, config any) error {
 	if wrong := new(toml.DecodeError); errors.As(err, &wrong) {
 		line, column := wrong.Position()
 		what := strings.TrimPrefix(wrong.Error(), "toml: ")
+		if i, j := strings.Index(what, " into struct field "), strings.LastIndex(what, " of type "); 0 <= i && i < j {
+			what = what[:i] + " into a value" + what[j:] // of what Go declares nobody wants to know
+		}
 		if key := wrong.Key(); len(key) > 0 {
 			what = strings.Join(key, ".") + ": " + what
 		}

@@ -3,6 +3,7 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -62,6 +63,20 @@ func TestUpConfig(t *testing.T) {
 		{"mtu below IPv6's", "mtu = 1280", "mtu = 1279", "needs at least 1280"},
 		{"interface name", `name = "tun0"`, `name = "a-name-too-long-for-linux"`, "at most 15"},
 		{"airtime", "[[peer]]", "[link]\nairtime_hour = 10\n[[peer]]", "link.airtime_hour 10: must be a share, 0 to 1"},
+		{"airtime, no number", "[[peer]]", "[link]\nairtime_minute = nan\n[[peer]]", "link.airtime_minute NaN: must be a share"},
+		{"burst", "[[peer]]", "[link]\nmax_burst_s = -1\n[[peer]]", "a.toml: link.max_burst_s -1: must be 0.05 to 60 s, or 0 for the usual"},
+		{"burst beyond all", "[[peer]]", "[link]\nmax_burst_s = 1e12\n[[peer]]", "link.max_burst_s 1e+12: must be"},
+		{"exchange", "[[peer]]", "[link]\nmax_exchange_s = inf\n[[peer]]", "link.max_exchange_s +Inf: must be"},
+		{"keepalive", "[[peer]]", "[link]\nkeepalive_s = nan\n[[peer]]", "link.keepalive_s NaN: must be"},
+		{"keepalive without end", "[[peer]]", "[link]\nkeepalive_s = 1e-9\n[[peer]]", "link.keepalive_s 1e-09: must be 0.1"},
+		{"queue", "[[peer]]", "[link]\nqueue = \"pie\"\n[[peer]]", `link.queue "pie": must be fq-codel, fq or fifo`},
+		{"queue octets", "[[peer]]", "[link]\nqueue_octets = 100\n[[peer]]", "a.toml: bad link configuration: queue of 100 octets: must hold a packet of 1280"},
+		{"no switch", "[[peer]]", "[link]\ncompress = \"yes\"\n[[peer]]", "a.toml:12:12: link.compress: cannot decode TOML string into a value of type bool"},
+		{"address of all", `name = "a"`, "name = \"a\"\naddress = 65535", "address 0xffff is that of all stations"},
+		{"address beyond all", `name = "a"`, "name = \"a\"\naddress = 70000", "station.address: integer value 70000 cannot be stored"},
+		{"name for a terminal", `name = "a"`, `name = "\u001b[2J"`, "must be 1 to 32 octets of printable UTF-8"},
+		{"many addresses", `"10.73.0.1/24"`, strings.Repeat(`"10.73.0.1/24", `, 8) + `"10.73.0.1/24"`, "10 own addresses: at most 8"},
+		{"peer's name", `name = "b"`, `name = "` + strings.Repeat("b", 33) + `"`, "the name of a station, 1 to 32 octets"},
 		{"duplex", `"half"`, `"both"`, `must be "half"`},
 		{"device", "air:/tmp/air.sock", "hw:0", `audio: device "hw:0": must be "default", "pa:NAME"`},
 		{"no device", `device = "air:/tmp/air.sock"`, "", "audio: device is not set"},
@@ -69,7 +84,7 @@ func TestUpConfig(t *testing.T) {
 		{"input beside a simulated medium", `duplex = "half"`, `input = "default"`, noSound("a simulated medium both plays and listens")},
 		{"latency", `duplex = "half"`, `latency_ms = 5`, "latency 5ms: must be 10 to 1000 ms"},
 		{"round trip", `duplex = "half"`, `roundtrip_ms = -1`, "round trip"},
-		{"station name", `name = "a"`, `name = "` + strings.Repeat("x", 40) + `"`, "at most 32"},
+		{"station name", `name = "a"`, `name = "` + strings.Repeat("x", 40) + `"`, "must be 1 to 32 octets"},
 		{"peer without name", "[[peer]]\nname = \"b\"", "[[peer]]", "no name"},
 		{"level", `duplex = "half"`, `level_dbfs = 1.0`, "audio.level_dbfs 1: must be -72 to 0"},
 		{"no level", `duplex = "half"`, `level_dbfs = nan`, "level_dbfs"},
@@ -95,6 +110,12 @@ func TestUpConfig(t *testing.T) {
 				t.Errorf("more than one line: %q", err)
 			}
 		})
+	}
+	known := keysOf(reflect.TypeFor[upConfig]())["link"]
+	for key := range keysOf(known) {
+		if help := upCommand().Example; !strings.Contains(help, "\n  "+key+" = ") {
+			t.Errorf("`up --help` says nothing of link.%s", key)
+		}
 	}
 	if _, err := readUpConfig(filepath.Join(t.TempDir(), "none.toml")); err == nil || !strings.Contains(err.Error(), "none.toml") {
 		t.Errorf("a missing file gives %v", err)

@@ -94,9 +94,6 @@ func readUpConfig(path string) (*upConfig, error) {
 		}
 		c.Station.Name, _, _ = strings.Cut(host, ".")
 	}
-	if len(c.Station.Name) > link.MaxName {
-		return fault("station.name %q: at most %d octets", c.Station.Name, link.MaxName)
-	}
 	if err := c.tun().Validate(); err != nil {
 		return fault("%v", err)
 	}
@@ -116,8 +113,20 @@ func readUpConfig(path string) (*upConfig, error) {
 			return fault("link.airtime_%s %v: must be a share, 0 to 1", key, share)
 		}
 	}
+	for _, x := range []struct {
+		key            string
+		s, least, most float64
+	}{{"max_burst_s", c.Link.MaxBurstS, 0.05, 60}, {"max_exchange_s", c.Link.MaxExchangeS, 0.1, 600}, {"keepalive_s", c.Link.KeepaliveS, 0.1, 3600}} {
+		if x.s != 0 && !(x.s >= x.least && x.s <= x.most) {
+			return fault("link.%s %v: must be %v to %v s, or 0 for the usual", x.key, x.s, x.least, x.most)
+		}
+	}
 	if _, ok := link.ParseDiscipline(c.Link.Queue); !ok && c.Link.Queue != "" {
 		return fault("link.queue %q: must be fq-codel, fq or fifo", c.Link.Queue)
+	}
+	cfg := c.link()
+	if err := cfg.Validate(); err != nil {
+		return fault("%v", err)
 	}
 	if c.usesLed() {
 		if err := c.checkLed(); err != nil {
@@ -229,6 +238,9 @@ a.toml:
   keepalive_s = 0                             # silence after which a peer is asked whether it is there; 0: 1.5 s, or what an
                                               # eighth of an idle medium allows. More is quieter, and slower to know that one is gone
   queue = "fq-codel"                          # or "fq" (no marks, no drops), "fifo"
+  queue_octets = 0                            # that may wait or be on their way; 0: 262144, of the others 65536
+  max_burst_s = 0                             # of one burst; 0: 2 to 5.6 s, as the medium is; less lets others in sooner, and costs goodput
+  max_exchange_s = 0                          # of one turn where three or more want the medium; 0: 3 s
   compress = true                             # what becomes shorter by it; false also hides how alike packets are from who hears their lengths
   windows = true                              # TCP's windows are lowered to two bursts where those last for seconds; false: nothing is changed in them
   airtime_minute = 0                          # most share of any minute, and of any hour, for which this station sends, answers
