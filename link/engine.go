@@ -348,7 +348,7 @@ func (e *Engine) expire(now time.Time, p *peer) {
 		if p == e.all || p.live() {
 			return pkt.expired(now)
 		}
-		return now.Sub(later(pkt.born, p.downAt)) >= holdFor
+		return !pkt.held(now, p.downAt)
 	}
 	for _, pkt := range p.alive {
 		if !pkt.done && !pkt.void && p.dueBy.IsZero() && stale(pkt) { // of what it has, it will report

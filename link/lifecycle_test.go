@@ -186,6 +186,46 @@ func TestPulled(t *testing.T) {
 	}
 }
 
+// TestHeldAsYoung: in an outage of 35 s, in which TCP repeats a segment after 1, 3, 7, 15 and 31 s, that goes out when the
+// other station is back, as young as its last repetition: the host would be silent for half a minute more. A datagram of
+// its beginning is too old by then, one that was sent later is not.
+func TestHeldAsYoung(t *testing.T) {
+	const out = 35 * time.Second
+	for _, c := range leads {
+		m, a, b := onLead(t, testSeed, c.duplex, c.cost)
+		cut := true
+		m.drop = func(*node, *node, *phy.Burst) bool { return cut }
+		start := m.now
+		until := func(d time.Duration) { m.run(start.Add(d).Sub(m.now), nil) }
+		m.send(a, udp(a.addr, b.addr, 3, 0, 300))
+		for _, at := range []int{0, 1, 3, 7, 15, 31} {
+			until(time.Duration(at) * time.Second)
+			m.send(a, ipv4(protoTCP, a.addr, b.addr, 1, 0, 300))
+			if at == 15 {
+				m.send(a, udp(a.addr, b.addr, 3, 1, 300))
+			}
+		}
+		// What the peer's going has to do with it would let the first one live a moment longer.
+		until(waitOther + 2*time.Second)
+		if s := a.engine.Stats(); s.Peers[0].State != PeerDown || s.Packets.Dropped.Expired+s.Packets.Dropped.GivenUp != 1 || s.Queue.Repeated != 5 {
+			t.Errorf("%s: want the first datagram gone and five repetitions held: %s", c.name, summary(a))
+		}
+		until(out)
+		cut = false
+		back := m.now
+		if !m.run(2*out/recallShare, func() bool { return len(b.got) == 2 }) {
+			t.Errorf("%s: %d of 2 packets: %s", c.name, len(b.got), summary(a))
+		}
+		t.Logf("%s: there %v after the return", c.name, m.now.Sub(back))
+		m.run(5*time.Second, nil)
+		for _, p := range b.got {
+			if port, number := numberOf(p); port == 3 && number != 1 {
+				t.Errorf("%s: the first datagram came, %v old", c.name, m.now.Sub(start))
+			}
+		}
+	}
+}
+
 // TestDeaf: a peer that is heard but hears nothing is not up; it is again when it
 // answers.
 func TestDeaf(t *testing.T) {

@@ -149,6 +149,7 @@ type packet struct {
 	bounded bool // a window keeps its host from sending more
 
 	born   time.Time // EnqueuePacket
+	asked  time.Time // its host sent it once more, while it was here; zero: it did not
 	first  time.Time // first transmission; zero before
 	tries  int       // bursts in which a part of it failed
 	failed uint8     // number of the last of them
@@ -182,6 +183,16 @@ func (l *pool) predecessor(p *packet) *packet {
 	return p.pred
 }
 
+// held reports whether a packet for a station that is gone since a time still waits for it. What a host says once more
+// is as young as that: it goes without, and waits for its timer.
+func (p *packet) held(now, downAt time.Time) bool {
+	since := later(p.born, p.asked)
+	if p.tcp { // its host would take long to say all that was under way again
+		since = later(since, downAt)
+	}
+	return now.Sub(since) < holdFor
+}
+
 // expired reports whether persistence ends at now.
 func (p *packet) expired(now time.Time) bool {
 	wait, persist := waitOther, persistOther
@@ -189,7 +200,7 @@ func (p *packet) expired(now time.Time) bool {
 		wait, persist = waitTCP, persistTCP
 	}
 	if p.first.IsZero() {
-		return now.Sub(p.born) >= wait
+		return now.Sub(later(p.born, p.asked)) >= wait
 	}
 	age := now.Sub(p.first)
 	return age >= persistMost*persist || age >= persist && p.tries >= minTries

@@ -256,7 +256,7 @@ func (e *Engine) removePeer(now time.Time, p *peer) {
 	for _, pkt := range waiting {
 		e.queued.Packets--
 		e.queued.Octets -= len(pkt.data)
-		e.route(now, &packet{data: pkt.data, tcp: pkt.tcp, born: pkt.born, serial: pkt.serial})
+		e.route(now, &packet{data: pkt.data, tcp: pkt.tcp, born: pkt.born, asked: pkt.asked, serial: pkt.serial})
 	}
 }
 

@@ -541,6 +541,7 @@ func (e *Engine) thin(p *peer, f *flow, pkt *packet) (needless bool) {
 		same.segment = pkt.segment
 		p.wait(same)
 	}
+	same.asked = pkt.born
 	e.stats.Queue.Repeated++
 	return true
 }
