@@ -324,6 +324,8 @@ func (e *Engine) tick(now time.Time) {
 	var gone []*peer
 	for _, p := range e.peers {
 		e.expire(now, p)
+		e.lapse(now, &p.in)
+		e.lapse(now, &p.flood)
 		e.watch(now, p)
 		if !p.live() && now.Sub(p.downAt) > forgetAfter {
 			gone = append(gone, p)

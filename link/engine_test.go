@@ -870,6 +870,43 @@ func TestHostileMemory(t *testing.T) {
 	}
 }
 
+// TestLapse: what was received in part is forgotten two minutes after it grew last, though its source goes on to speak.
+func TestLapse(t *testing.T) {
+	m := newMedium(t, testSeed)
+	a := m.add("alpha", nil)
+	m.run(5*time.Second, nil)
+	id := uint8(0)
+	say := func(frames ...fragment) {
+		id++
+		c := control{kind: unicast, src: 99, dst: a.engine.address, epoch: 1, id: id, data: uint8(len(frames)), base: 5}
+		b := phy.Burst{Control: c.appendTo(nil, 63)}
+		for _, f := range frames {
+			b.Frames = append(b.Frames, f.appendTo(make([]byte, 0, 100), 0, 100)[:100])
+		}
+		a.engine.HandleEvent(m.now, &phy.Event{Kind: phy.Received, Burst: b})
+		m.settle(a)
+	}
+	body := make([]byte, 80)
+	// A packet without its end, and one that waits for it.
+	say(fragment{seq: 5, first: true, body: body}, fragment{seq: 6, first: true, last: true, pred: 1, body: body})
+	p := a.engine.peers[0]
+	for at, want := range []int{2, 2, 2, 2, 2, 2, 2, 1, 1, 0} { // each 20 s
+		if n := len(p.in.partial); n != want || (n == 0) != (a.engine.rxSize == 0) {
+			t.Errorf("%d packets of %d octets are kept after %d s, want %d", n, a.engine.rxSize, 20*at, want)
+		}
+		for range 10 {
+			m.run(2*time.Second, nil)
+			say()
+		}
+		if at == 1 {
+			say(fragment{seq: 5, offset: 80, body: body})
+		}
+	}
+	if s := a.engine.Stats(); s.Packets.Dropped.Incomplete != 2 || s.Packets.Out != 0 || s.Peers[0].State == PeerDown {
+		t.Error(summary(a))
+	}
+}
+
 func TestEnqueueErrors(t *testing.T) {
 	m := newMedium(t, testSeed)
 	a := m.add("alpha", func(c *Config) { c.QueueOctets = 3000 })

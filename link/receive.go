@@ -34,6 +34,7 @@ type inbox struct {
 
 // assembly is a packet received in part.
 type assembly struct {
+	at    time.Time // it grew last
 	buf   []byte
 	got   spans
 	total int // octets; −1: its end was not received
@@ -220,6 +221,7 @@ func (e *Engine) accept(in *inbox, f *fragment) bool {
 		a = e.pool.assembly()
 		in.partial[f.seq] = a
 	}
+	a.at = in.at
 	in.octets += cost
 	e.rxSize += cost
 	if end == 0 {
@@ -246,6 +248,20 @@ func (e *Engine) accept(in *inbox, f *fragment) bool {
 		in.ready++
 	}
 	return true
+}
+
+// lapsesAfter is longer than any sender goes on with a packet that does not come whole.
+const lapsesAfter = 2 * persistMost * persistTCP
+
+// lapse forgets what was received in part, or waits for what is missing before it, and has not grown for so long: its
+// sender has given it up, or never meant to complete it.
+func (e *Engine) lapse(now time.Time, in *inbox) {
+	for seq, a := range in.partial {
+		if now.Sub(a.at) >= lapsesAfter {
+			e.stats.Packets.Dropped.Incomplete++
+			e.drop(in, seq)
+		}
+	}
 }
 
 // deliver hands over what is complete and whose predecessor is dealt with.
