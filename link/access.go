@@ -330,14 +330,20 @@ func (e *Engine) burstOver(now time.Time) {
 }
 
 // sensed takes how late a burst that is over now was noticed: a loud one by its energy, within the blocks of samples
-// that are part of the turnaround; one that is no louder than the noise when its preamble is over.
+// that are part of the turnaround; one that is no louder than the noise when its preamble is over; where the carrier
+// sense is deaf not before its end.
 func (e *Engine) sensed(now time.Time, airtime time.Duration) {
 	a := &e.access
-	if !a.busy || a.ignored || e.cfg.Caps.FullDuplex {
+	if a.ignored || e.cfg.Caps.FullDuplex {
 		return
 	}
-	late := min(a.busyFrom.Sub(now.Add(-airtime)), mostSensing)
-	if late < slack {
+	late := airtime
+	if a.busy {
+		late = a.busyFrom.Sub(now.Add(-airtime))
+	} else {
+		e.stats.Hostile.Unsensed++
+	}
+	if late = min(late, mostSensing); late < slack {
 		late = 0
 	}
 	a.sensing += (late - a.sensing) / sensingWeight

@@ -206,7 +206,7 @@ func (e *Engine) Up() bool {
 func (e *Engine) Stats() Stats {
 	s := e.stats
 	s.Station, s.Address, s.Epoch, s.Up = e.cfg.Name, e.address, e.cfg.Epoch, e.Up()
-	s.Turnaround = e.turnaround()
+	s.Turnaround, s.Sensing = e.turnaround(), e.access.sensing
 	s.Queue.Packets, s.Queue.Octets = e.queued.Packets, e.queued.Octets
 	s.Headers.addCompressor(e.all.headers)
 	s.Payload = e.deflate.Stats()

@@ -419,6 +419,46 @@ func TestTone(t *testing.T) {
 	}
 }
 
+// TestDeafSense: where carrier sense tells nothing of what is heard, that is counted, and waits grow by what it is not
+// noticed for: stations that all have more than the medium carries get two thirds of what they get with it, at least, and hardly ever
+// meet.
+func TestDeafSense(t *testing.T) {
+	for _, n := range []int{2, 4} {
+		saturate := func(silent bool) (octets, addressed, collided int) {
+			m := newMedium(t, testSeed)
+			m.table, m.latency, m.cost, m.silent = leadModes, 10*time.Millisecond, 86*time.Millisecond, silent
+			for i := range n {
+				m.add(string(rune('a'+i)), nil)
+			}
+			m.meet()
+			m.addressed, m.collided = 0, 0
+			number := 0
+			for range 600 {
+				for i, x := range m.nodes {
+					for len(x.queue) == 0 && x.engine.Stats().Queue.Packets < 30 {
+						number++
+						m.send(x, udp(x.addr, m.nodes[(i+1)%n].addr, 1, number, 800))
+					}
+				}
+				m.run(200*time.Millisecond, nil)
+			}
+			for _, x := range m.nodes {
+				octets += 800 * len(x.got)
+				if s := x.engine.Stats(); silent != (s.Hostile.Unsensed > 0) || silent != (s.Sensing > 50*time.Millisecond) {
+					t.Errorf("%d stations, carrier sense deaf %v: %d bursts unsensed, %v until one is", n, silent, s.Hostile.Unsensed, s.Sensing)
+				}
+			}
+			return octets, m.addressed, m.collided
+		}
+		best, _, _ := saturate(false)
+		octets, addressed, collided := saturate(true)
+		t.Logf("%d stations: %.2f of what they carry else, %d of %d bursts met", n, float64(octets)/float64(best), collided, addressed)
+		if 3*octets < 2*best || 10*collided > addressed {
+			t.Errorf("%d stations: %d octets, with carrier sense %d; %d of %d bursts met", n, octets, best, collided, addressed)
+		}
+	}
+}
+
 func TestBroadcast(t *testing.T) {
 	for _, dst := range []string{"255.255.255.255", "10.0.0.255", "224.0.0.251"} {
 		m := newMedium(t, testSeed)

@@ -87,6 +87,7 @@ type medium struct {
 	pitch   time.Duration // full duplex: of the places in a burst where others may be inserted; 0: there are none
 	latency time.Duration // of each station's output and input buffer
 	sensing time.Duration // from a burst's begin until it is noticed
+	silent  bool          // carrier sense tells nothing
 
 	frameLoss   float64
 	controlLoss float64
@@ -216,7 +217,7 @@ func (m *medium) tell(n *node, ev phy.Event) {
 
 // carrier tells a station when its medium becomes busy or idle.
 func (m *medium) carrier(n *node) {
-	if busy := n.hears > 0 || n.tone; busy != n.busy {
+	if busy := n.hears > 0 || n.tone; busy != n.busy && !m.silent {
 		n.busy = busy
 		kind := phy.Idle
 		if busy {

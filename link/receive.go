@@ -327,9 +327,6 @@ func (e *Engine) received(now time.Time, ev *phy.Event) {
 		return
 	}
 	airtime := e.airtimeOf(b, octets)
-	if !ev.Within {
-		e.sensed(now, airtime)
-	}
 	if c.short && !e.resolveShort(c) {
 		e.stats.Bursts.Foreign++
 		e.access.rival = now
@@ -338,6 +335,9 @@ func (e *Engine) received(now time.Time, ev *phy.Event) {
 	}
 	if c.kind != beaconed && c.src == e.address && c.epoch == e.cfg.Epoch {
 		return // an echo of our own
+	}
+	if !ev.Within {
+		e.sensed(now, airtime)
 	}
 	from, to, acked := 0, int(c.data), false
 	if c.joint() {

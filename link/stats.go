@@ -17,6 +17,8 @@ type Stats struct {
 	// Turnaround is what medium access counts with: as the PHY says or as answers
 	// have shown, whichever is longer.
 	Turnaround time.Duration `json:"turnaround_ns"`
+	// Sensing is how late medium access takes bursts to be noticed, beyond that.
+	Sensing time.Duration `json:"sensing_ns"`
 	// Standstill is for how long the medium stood still, or fell behind, while the
 	// link ran: nobody is taken for silent in that time. The Runner fills it in.
 	Standstill time.Duration `json:"standstill_ns"`
@@ -82,6 +84,7 @@ type HostileStats struct {
 	Replayed  uint64 `json:"replayed"`   // bursts heard before
 	Conflicts uint64 `json:"conflicts"`  // stations that used our address
 	StuckBusy uint64 `json:"stuck_busy"` // times that the medium was taken for long without a burst
+	Unsensed  uint64 `json:"unsensed"`   // half duplex: bursts read of which carrier sense told nothing
 	Lost      uint64 `json:"lost"`       // samples or edges that the device lost
 }
 

@@ -88,6 +88,8 @@ var linkMetrics = []metric{
 	linkMetric("medium_opened_total", "Times that the device was opened.", counter, func(s *Status) float64 { return float64(s.Opened) }),
 	linkMetric("airtime_sent_seconds_total", "Airtime of own bursts.", counter, func(s *Status) float64 { return s.Link.Airtime.Sent.Seconds() }),
 	linkMetric("airtime_busy_seconds_total", "Time for which a carrier was sensed.", counter, func(s *Status) float64 { return s.Link.Airtime.Busy.Seconds() }),
+	linkMetric("carrier_ignored_total", "Times that the carrier sense heard for long what is no station.", counter, func(s *Status) float64 { return float64(s.Link.Hostile.StuckBusy) }),
+	linkMetric("bursts_unsensed_total", "Bursts read of which the carrier sense told nothing.", counter, func(s *Status) float64 { return float64(s.Link.Hostile.Unsensed) }),
 	linkMetric("bursts_sent_total", "Bursts sent.", counter, func(s *Status) float64 { return float64(s.Link.Bursts.Sent) }),
 	linkMetric("bursts_received_total", "Bursts received.", counter, func(s *Status) float64 { return float64(s.Link.Bursts.Received) }),
 	linkMetric("bursts_missed_total", "Bursts heard whose header was lost.", counter, func(s *Status) float64 { return float64(s.Link.Bursts.Missed) }),

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"net/netip"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -174,6 +175,66 @@ func TestMediumStandsStill(t *testing.T) {
 					if got := h.carrier; len(got) != 3 || got[0] || !got[1] || got[2] { // off at first, on, off at the end
 						t.Errorf("seed %d: station %d had its carrier %v", seed, i, got)
 					}
+				}
+			})
+		})
+	}
+}
+
+// TestToneInARoom: a tone 14 dB above the noise, from 25 s to 65 s on, every sample simulated. What has to be said
+// waits for ten seconds, until it is taken for no station; from then on it does not, whether the tone goes on or ends. All pings come back, and the status tells of it.
+func TestToneInARoom(t *testing.T) {
+	const count, seed = 80, 1
+	const tone, over = 25 * time.Second, 65 * time.Second
+	for _, profile := range []string{"air", "fsk"} {
+		t.Run(profile, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				var hosts [2]*echoHost
+				for i := range hosts {
+					hosts[i] = &echoHost{from: simulatedAddr(i), to: simulatedAddr(1 - i), answers: make(chan []byte, count), returned: map[uint16]bool{}}
+				}
+				hosts[0].count = count
+				begun := time.Now()
+				simulation{
+					profile: profile,
+					air: sims.AirConfig{
+						Seed: seed, Room: sims.AirRoom{RT60: new(0.3), DRR: new(3.0)}, Station: sims.AirStation{SNRdB: new(20.0)},
+						Tones: []sims.AirTone{{Hz: 3000, DBFS: new(-18.0), StartS: tone.Seconds(), StopS: over.Seconds()}},
+					},
+					hosts: []link.Host{hosts[0], hosts[1]},
+				}.run(t, func(ctx context.Context, stations []*link.Runner) {
+					back := func(from, d time.Duration) int { // in d, from then on
+						time.Sleep(time.Until(begun.Add(from)))
+						n := len(hosts[0].returned)
+						time.Sleep(d)
+						return len(hosts[0].returned) - n
+					}
+					if n := back(tone+time.Second, 8*time.Second); n > 1 {
+						t.Errorf("seed %d: %d pings came back at once: the tone is none", seed, n)
+					}
+					for n := len(hosts[0].returned); len(hosts[0].returned) == n && time.Since(begun) < over; {
+						time.Sleep(10 * time.Millisecond)
+					}
+					t.Logf("seed %d: the first ping came back %v after the tone had begun", seed, time.Since(begun.Add(tone)))
+					for _, from := range []time.Duration{tone + 20*time.Second, over + time.Second} {
+						if n := back(from, 10*time.Second); n < 9 {
+							t.Errorf("seed %d: %d of 10 pings from %v on came back, want 9", seed, n, from)
+						}
+					}
+					time.Sleep(time.Until(begun.Add((count + 5) * time.Second)))
+					for i, r := range stations {
+						s, err := r.Stats(ctx)
+						if err != nil {
+							t.Fatal(err)
+						}
+						if s.Hostile.StuckBusy != 1 || s.Peers[0].Downs != 0 || !strings.Contains(senseWords(&s), "ignored 1 times") {
+							t.Errorf("seed %d: station %d ignored the medium %d times, its peer was gone %d times", seed, i, s.Hostile.StuckBusy, s.Peers[0].Downs)
+						}
+					}
+				})
+				if got := len(hosts[0].returned); got != count {
+					t.Errorf("seed %d: %d of %d pings came back", seed, got, count)
 				}
 			})
 		})

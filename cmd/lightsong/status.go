@@ -183,6 +183,9 @@ func (s Status) print(out io.Writer, now time.Time) error {
 		fmt.Fprintf(w, "standstill\t%s for which the medium stopped or was slower than this machine's clock\n", round(l.Standstill))
 	}
 	fmt.Fprintf(w, "airtime\tsent %s, busy %s\n", round(l.Airtime.Sent), round(l.Airtime.Busy))
+	if words := senseWords(&l); words != "" {
+		fmt.Fprintf(w, "carrier\tsense %s\n", words)
+	}
 	for _, x := range l.Airtime.Limits {
 		fmt.Fprintf(w, "limit\t%s of %s in any %s used, answers withheld %d\n", round(x.Used), round(x.Most), x.Within, l.Airtime.Withheld)
 	}
@@ -206,6 +209,18 @@ func (s Status) print(out io.Writer, now time.Time) error {
 			decibels(p.SNR), decibels(p.SNRThere), p.MCSOut, p.MCSIn, 100*p.Loss, 100*p.LossThere, p.Queue.Octets, p.Queue.Flows, strings.Join(addresses, " "))
 	}
 	return w.Flush()
+}
+
+// senseWords tells of a carrier sense that is not to be believed; empty: there is nothing to be said about it.
+func senseWords(l *link.Stats) string {
+	var words []string
+	if n := l.Hostile.StuckBusy; n > 0 {
+		words = append(words, fmt.Sprintf("ignored %d times, as what it heard for 10 s and more was no station: a tone, or noise that has risen", n))
+	}
+	if n := l.Hostile.Unsensed; n > 0 {
+		words = append(words, fmt.Sprintf("deaf to %d bursts that were read, so that waits are %v longer", n, round(l.Sensing)))
+	}
+	return strings.Join(words, "; ")
 }
 
 func round(d time.Duration) time.Duration { return d.Round(100 * time.Millisecond) }

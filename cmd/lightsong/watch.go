@@ -193,6 +193,9 @@ func (x *Sample) table(out io.Writer) error {
 	fmt.Fprintf(out, "airtime sent %s %%, busy %s %% · waiting %d packets, %s · marked %d, dropped %d · frames failed %d, repaired %d, repeated %d\n\n",
 		perCent(x.Airtime.Sent), perCent(x.Airtime.Busy), l.Queue.Packets, octetCount(l.Queue.Octets), l.Queue.Marked, l.Queue.Dropped+l.Packets.Dropped.QueueFull,
 		l.Frames.Failed, l.Frames.Repaired, l.Frames.Repeated)
+	if words := senseWords(l); words != "" {
+		fmt.Fprintf(out, "carrier sense %s\n\n", words)
+	}
 	if len(x.Peers) == 0 {
 		_, err := fmt.Fprintln(out, "No station was heard yet.")
 		return err

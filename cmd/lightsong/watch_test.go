@@ -87,6 +87,32 @@ func TestScreen(t *testing.T) {
 	}
 }
 
+// TestSenseWords: a carrier sense that is not to be believed is told of by status and watch, another one is not.
+func TestSenseWords(t *testing.T) {
+	for _, c := range []struct {
+		stuck, unsensed uint64
+		want            []string
+	}{{0, 0, nil}, {3, 0, []string{"ignored 3 times"}}, {0, 12, []string{"deaf to 12 bursts", "200ms longer"}}, {1, 2, []string{"ignored 1 times", "deaf to 2 bursts"}}} {
+		s := looked(10)
+		s.Link.Hostile.StuckBusy, s.Link.Hostile.Unsensed, s.Link.Sensing = c.stuck, c.unsensed, 190*time.Millisecond
+		var status bytes.Buffer
+		if err := s.print(&status, time.Unix(10, 0)); err != nil {
+			t.Fatal(err)
+		}
+		watch := string(screen(newSample(time.Unix(10, 0), nil, s), time.Second, 300, 24))
+		for _, text := range []string{status.String(), watch} {
+			if strings.Contains(text, "carrier") != (len(c.want) > 0) {
+				t.Errorf("%d, %d: %s", c.stuck, c.unsensed, text)
+			}
+			for _, want := range c.want {
+				if !strings.Contains(text, want) {
+					t.Errorf("%d, %d: no %q in %s", c.stuck, c.unsensed, want, text)
+				}
+			}
+		}
+	}
+}
+
 // TestWatch asks a control socket several times, as lines and as JSON, and tells
 // of a daemon that goes and comes back.
 func TestWatch(t *testing.T) {
