@@ -347,7 +347,9 @@ func BenchmarkCrowd(b *testing.B) {
 		b.Run(fmt.Sprintf("%d/%.0f", c.stations, 100*c.load), func(b *testing.B) {
 			for range b.N {
 				r := runCrowd(b, c.stations, c.load, c.settle, c.lasts)
-				b.Log(r)
+				if b.Log(r); c.stations <= 50 && (r.jain < 0.9 || r.lost > 0.03 || r.waiting[1] > 2*r.waiting[0]+100*crowdPacket) {
+					b.Errorf("%d stations at %.0f %%: not stable, or Jain's index below 0.9", c.stations, 100*c.load)
+				}
 				b.ReportMetric(r.jain, "Jain")
 				b.ReportMetric(r.p95.Seconds(), "s-p95")
 				b.ReportMetric(100*r.lost, "%lost")

@@ -665,6 +665,42 @@ func TestGiveUp(t *testing.T) {
 	}
 }
 
+// TestPersistence: of what is lost again and again a datagram is given up after 10 s, a TCP segment after 30 s, after twice
+// that if few tries failed; no try comes later.
+func TestPersistence(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		pkt    func(a, b *node) []byte
+		within time.Duration
+	}{
+		{"a datagram", func(a, b *node) []byte { return udp(a.addr, b.addr, 1, 0, 300) }, 10 * time.Second},
+		{"a TCP segment", func(a, b *node) []byte { return ipv4(protoTCP, a.addr, b.addr, 1, 0, 300) }, 30 * time.Second},
+	} {
+		for _, lead := range leads {
+			m, a, b := onLead(t, testSeed, lead.duplex, lead.cost)
+			m.drop = func(from, _ *node, x *phy.Burst) bool {
+				if from == a {
+					clear(x.Frames)
+				}
+				return false
+			}
+			start, tries, last := m.now, 0, m.now
+			a.observe = func(now time.Time, x *phy.Burst) {
+				if len(x.Frames) > 0 && blockOf(x).kind == unicast && a.engine.peers[0].alive[0].data != nil {
+					tries, last = tries+1, now
+				}
+			}
+			m.send(a, c.pkt(a, b))
+			m.run(3*time.Minute, func() bool { return a.engine.Stats().Packets.Dropped.GivenUp == 1 })
+			took := m.now.Sub(start)
+			if took < c.within || took > 2*c.within+time.Second || tries < 6 || last.Sub(start) > 2*c.within {
+				t.Errorf("%s, %s: given up after %v, the last of %d tries after %v", c.name, lead.name, took, tries, last.Sub(start))
+			}
+			t.Logf("%s, %s: given up after %v and %d tries", c.name, lead.name, took, tries)
+		}
+	}
+}
+
 func TestRouting(t *testing.T) {
 	m := newMedium(t, testSeed)
 	a := m.add("alpha", func(c *Config) {
