@@ -34,7 +34,8 @@ const (
 	// sees the rest as noise.
 	briefBlock = 180 * time.Millisecond
 	briefDB    = 4.0
-	echoDB     = 8.5 // that blocks see more than plain bursts in a large room
+	echoSNR    = 3.0 // dB that plain bursts see at most in a large room, where what outlasts their symbols is half of what is heard,
+	echoDB     = 6.0 // and that blocks see more, so that it is no noise
 	echoFading = 200 * time.Millisecond
 	leastHush  = 60 * time.Millisecond
 	firstRest  = 8  // bursts of other kinds for which they rest at least after one was lost, as many as a loss costs
@@ -328,7 +329,7 @@ func (e *Engine) takeForms(p *peer, c *control) {
 	}
 	p.unsteady = p.unsteady || p.forms[phy.Block].want == 0 && p.forms[phy.Long].want == 0
 	if want := p.forms[phy.Block].want; want >= e.blocks && !p.unsteady {
-		p.echoes = e.modes[want].SNRdB+formMargin(phy.Block)-p.tx.snr >= echoDB
+		p.echoes = p.tx.snr < echoSNR && e.modes[want].SNRdB+formMargin(phy.Block)-p.tx.snr >= echoDB
 	}
 }
 
