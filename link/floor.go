@@ -187,7 +187,7 @@ func (e *Engine) fair(now time.Time, p *peer) time.Duration {
 		}
 	case e.wantsFloor(now, p):
 		return max(openingBurst, fairShare*p.took)
-	case a.with == p && !a.initiator && a.opening:
+	case a.with == p && !a.initiator && (a.opening || p.polled > 0): // who only asked could not tell
 		return openingBurst
 	}
 	return 0

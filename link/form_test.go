@@ -514,17 +514,19 @@ func TestLeavesSome(t *testing.T) {
 		what    string
 		more    bool
 		opening bool
+		polled  int
 		took    time.Duration
 		pending int
 		want    int
 	}{
-		{"the other's was as long", true, false, d, 1500, 30},
-		{"the other's was short", true, false, 0, 1500, 20},
-		{"more is pending than that", true, false, 0, 5000, 30},
-		{"the other has nothing", false, false, 0, 1500, 30},
-		{"it may have come to want as much", false, true, 0, 1500, 20},
+		{"the other's was as long", true, false, 0, d, 1500, 30},
+		{"the other's was short", true, false, 0, 0, 1500, 20},
+		{"more is pending than that", true, false, 0, 0, 5000, 30},
+		{"the other has nothing", false, false, 0, 0, 1500, 30},
+		{"it may have come to want as much", false, true, 0, 0, 1500, 20},
+		{"it only asked, and may have since then", false, false, 1, 0, 1500, 20},
 	} {
-		p.more, p.took = c.more, c.took
+		p.more, p.took, p.polled = c.more, c.took, c.polled
 		e.access.with, e.access.initiator, e.access.opening = p, false, c.opening
 		limit := e.fair(now, p)
 		got := l
@@ -536,6 +538,7 @@ func TestLeavesSome(t *testing.T) {
 		}
 	}
 
+	p.polled = 0
 	q := &peer{address: 9, state: PeerUp, heard: now}
 	e.peers = append(e.peers, q)
 	for _, c := range []struct {

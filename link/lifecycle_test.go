@@ -226,6 +226,35 @@ func TestHeldAsYoung(t *testing.T) {
 	}
 }
 
+// TestMoved: a station that comes back at another address is one, what waited for it goes there, in order, and within 5 s of
+// its return; its prefixes may be others, too.
+func TestMoved(t *testing.T) {
+	for _, c := range leads {
+		m, a, b := onLead(t, testSeed, c.duplex, c.cost)
+		old := b.engine.address
+		b.deaf[a], a.deaf[b] = true, true
+		for i := range 5 {
+			m.send(a, ipv4(protoTCP, a.addr, b.addr, 1, i, 1000))
+		}
+		m.run(10*time.Second, nil)
+		m.restart(b, func(c *Config) { c.Address = old ^ 1 })
+		b.deaf, a.deaf = map[*node]bool{}, map[*node]bool{}
+		back := m.now
+		if !m.run(5*time.Second, func() bool { return len(b.got) == 5 && a.engine.Up() }) {
+			t.Errorf("%s: %d of 5 packets: %s", c.name, len(b.got), summary(a))
+		}
+		t.Logf("%s: all there %v after the return", c.name, m.now.Sub(back))
+		for i, p := range b.got {
+			if _, n := numberOf(p); n != i {
+				t.Errorf("%s: packet %d came as number %d", c.name, n, i)
+			}
+		}
+		if s := a.engine.Stats(); len(s.Peers) != 1 || s.Peers[0].Address != old^1 || s.Peers[0].Name != b.name {
+			t.Errorf("%s: peers %+v", c.name, s.Peers)
+		}
+	}
+}
+
 // TestDeaf: a peer that is heard but hears nothing is not up; it is again when it
 // answers.
 func TestDeaf(t *testing.T) {
