@@ -66,7 +66,7 @@ race: ## the tests of everything concurrent under the race detector
 
 netns: build ## the tests with two real daemons in network namespaces, with what they measured
 	@.ci/setup test
-	go test -v -run 'Demo|Loss|Medium|Broadcast|UpDown' -parallel 8 -timeout 20m ./cmd/lightsong
+	go test -v -run 'Demo|Loss|Medium|Broadcast|UpDown|PeerKilled|PlugPulled' -parallel 8 -timeout 20m ./cmd/lightsong
 
 netns-long: build ## what takes minutes: the kernel's TCP and pings, idle and beside it; daemons killed and plugs pulled; NAT, router, DNS, FTP, HTTP, babeld across; ssh, HTTP, MQTT at 5 kb/s
 	@.ci/setup long

@@ -665,6 +665,36 @@ func TestGiveUp(t *testing.T) {
 	}
 }
 
+// TestExpired: how long packets wait, and for how long they are tried, by class (docs/wire-link.md, "Persistence").
+func TestExpired(t *testing.T) {
+	born := time.Unix(1000, 0)
+	for _, c := range []struct {
+		tcp          bool
+		asked, first int // s behind born; 0: it was not
+		tries, lasts int // until it is expired, s behind born
+	}{
+		{false, 0, 0, 0, 30},
+		{true, 0, 0, 0, 60},
+		{true, 45, 0, 0, 105}, // its host said it once more
+		{false, 0, 20, 6, 30},
+		{false, 0, 20, 5, 40},
+		{true, 0, 50, 6, 80},
+		{true, 0, 50, 5, 110},
+	} {
+		p := packet{tcp: c.tcp, born: born, tries: c.tries}
+		at := func(s int) time.Time { return born.Add(time.Duration(s) * time.Second) }
+		if c.asked > 0 {
+			p.asked = at(c.asked)
+		}
+		if c.first > 0 {
+			p.first = at(c.first)
+		}
+		if p.expired(at(c.lasts).Add(-1)) || !p.expired(at(c.lasts)) {
+			t.Errorf("%+v: does not expire after %d s", c, c.lasts)
+		}
+	}
+}
+
 // TestPersistence: of what is lost again and again a datagram is given up after 10 s, a TCP segment after 30 s, after twice
 // that if few tries failed; no try comes later.
 func TestPersistence(t *testing.T) {

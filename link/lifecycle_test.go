@@ -226,6 +226,34 @@ func TestHeldAsYoung(t *testing.T) {
 	}
 }
 
+// TestAskedAtOnce: who is heard again, by a beacon, is asked before it is sent a beacon: the answer tells sooner that both hear each other.
+func TestAskedAtOnce(t *testing.T) {
+	for _, c := range leads {
+		for seed := range uint64(10) {
+			m, a, b := onLead(t, seed, c.duplex, c.cost)
+			b.deaf[a], a.deaf[b] = true, true
+			if !m.run(10*time.Second, func() bool { return !a.engine.Up() && !b.engine.Up() }) {
+				t.Fatalf("seed %d: still up", seed)
+			}
+			var first *phy.Burst
+			called := false // a beacon was begun since they hear each other again
+			a.observe = func(_ time.Time, x *phy.Burst) {
+				if first == nil && a.engine.peers[0].live() {
+					first = x
+				}
+			}
+			m.drop = func(from, _ *node, x *phy.Burst) bool { return !called && (from == a || blockOf(x).kind != beaconed) }
+			b.observe = func(_ time.Time, x *phy.Burst) {
+				called = called || blockOf(x).kind == beaconed
+			}
+			b.deaf, a.deaf = map[*node]bool{}, map[*node]bool{}
+			if !m.run(time.Minute, func() bool { return first != nil }) || blockOf(first).kind != unicast {
+				t.Errorf("%s, seed %d: %+v", c.name, seed, first)
+			}
+		}
+	}
+}
+
 // TestMoved: a station that comes back at another address is one, what waited for it goes there, in order, and within 5 s of
 // its return; its prefixes may be others, too.
 func TestMoved(t *testing.T) {

@@ -420,6 +420,26 @@ func TestFragmentRoundTrip(t *testing.T) {
 }
 
 // TestSpans checks the set of octets against one that is made of single octets.
+// TestFrameOctets: the frames of a burst that were received have one length, or the burst is malformed.
+func TestFrameOctets(t *testing.T) {
+	for _, c := range []struct {
+		lengths []int // −1: lost
+		octets  int
+		ok      bool
+	}{{nil, 0, true}, {[]int{-1, -1}, 0, true}, {[]int{-1, 9, 9}, 9, true}, {[]int{9, -1, 8}, 0, false}} {
+		var b phy.Burst
+		for _, n := range c.lengths {
+			b.Frames = append(b.Frames, nil)
+			if n >= 0 {
+				b.Frames[len(b.Frames)-1] = make([]byte, n)
+			}
+		}
+		if n, ok := frameOctets(&b); n != c.octets || ok != c.ok {
+			t.Errorf("%v: %d, %v, want %d, %v", c.lengths, n, ok, c.octets, c.ok)
+		}
+	}
+}
+
 func TestSpans(t *testing.T) {
 	r := rand.New(rand.NewPCG(testSeed, 4))
 	for range 300 {

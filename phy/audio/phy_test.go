@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"math"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -171,6 +172,44 @@ func TestCarrierSense(t *testing.T) {
 		}
 		cancel()
 		<-ended
+	})
+}
+
+// TestSenseBelowNoise: a burst 6 dB below the noise has no energy that could be told from it; its preamble takes the medium, until the
+// burst is over. Noise that has risen by 10 dB is no burst for long.
+func TestSenseBelowNoise(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		air, err := sims.NewAir(sims.AirConfig{
+			Seed: 3, Room: sims.AirRoom{RT60: new(0.0), OwnEcho: new(false), GainDB: -20}, Station: sims.AirStation{NoiseDBFS: new(-26.0)},
+			Jammers: []sims.AirJammer{{DBFS: new(-16.0), OnMS: &[2]float64{60000, 60000}, StartS: 20}},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		a, b := station(t, air, "a", false), station(t, air, "b", false)
+		atA, atB := hear(ctx, t, a), hear(ctx, t, b)
+		ended := make(chan error, 1)
+		go func() { ended <- air.Run(ctx) }()
+		time.Sleep(5 * time.Second)
+		burst := &phy.Burst{MCS: 0, Control: []byte("control"), Frames: [][]byte{[]byte("frame 0.")}}
+		if err := a.Transmit(ctx, burst); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(35 * time.Second)
+		cancel()
+		<-ended
+		<-atA
+		var order []phy.EventKind
+		for _, k := range kinds(<-atB) {
+			if k == phy.Busy || k == phy.Idle || k == phy.Received {
+				order = append(order, k)
+			}
+		}
+		if want := []phy.EventKind{phy.Busy, phy.Received, phy.Idle, phy.Busy, phy.Idle}; !slices.Equal(order, want) {
+			t.Errorf("events %v, want %v", order, want)
+		}
 	})
 }
 
