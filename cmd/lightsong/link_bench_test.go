@@ -110,11 +110,11 @@ func checksum(p []byte) uint16 {
 // a queue that drops would have to drop for ever.
 const bulkEvery = 15 * time.Millisecond
 
-// loadFrom is when finite loads begin: the stations know one another.
-const loadFrom = 10 * time.Second
+// loadFrom is when files begin: the stations know one another, and what opened the connections is over.
+const loadFrom = 16 * time.Second
 
-// openBefore is how long before them TCP opens its connections, what it begins with is then spared by CoDel.
-const openBefore = 4 * time.Second
+// openBefore is how long before that TCP opens its connections: CoDel spares what one begins with.
+const openBefore = 8 * time.Second
 
 const maxFile = 1 << 16 // packets
 
