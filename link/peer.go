@@ -175,6 +175,7 @@ func (e *Engine) newPeer(now time.Time, address, epoch uint16) *peer {
 	switch {
 	case e.cfg.Caps.FullDuplex:
 		p.rx.leap, p.rx.margin, p.rx.start = duplexLeap, duplexStart, duplexStart
+		p.rx.fine, p.rx.weight = duplexStep, duplexWeight
 	case e.formed:
 		p.rx.leap = roomLeap
 	}
@@ -383,10 +384,12 @@ func (e *Engine) bounds(p *peer, b *phy.Burst) snrBound {
 		}
 	}
 	want, asked := p.rx.want(e.modes)
+	mode := e.modes.index(b.MCS)
+	octets, _ := frameOctets(b)
 	switch {
 	case float64(lost) > mostLoss*float64(len(b.Frames)):
 		return upper
-	case asked && (len(b.Frames) == 0 || e.modes.index(b.MCS) < want):
+	case asked && (len(b.Frames) == 0 || mode < want || e.cfg.Caps.FullDuplex && !p.rx.rough && short(&e.modes[mode], octets)):
 		if e.cfg.Caps.FullDuplex {
 			return vague
 		}

@@ -20,25 +20,32 @@ const (
 	mostLoss    = 0.1
 	stepWorth   = 0.4
 	duplexLoss  = 0.002 // likewise where both ways are open, for what the mode is faster by beyond duplexCost
-	duplexCost  = 0.1
+	duplexCost  = 0.05
 	startMargin = 3.0 // dB
 	duplexStart = 1.0 // likewise on a full-duplex medium, where there are no echoes and nobody else: noise is what the tables are measured in
 	minMargin   = -6.0
-	maxMargin   = 6.0  // as long as most frames arrive
-	marginStep  = 1.0  // dB wider, when all frames of a burst are lost; doubled with each such burst in a row
-	wideMargin  = 24.0 // when most are lost,
-	wideFrames  = 4    // so many in a row, as chance alone does not lose
-	backStep    = 1.0  // dB narrower after a burst without loss, as far as nothing has failed there
-	firstStep   = 0.5  // dB narrower after a burst without loss; doubled each time until something was lost,
-	mostLeap    = 8.0  // up to that, …
-	duplexLeap  = 1.0  // … or, on a full-duplex medium, where it learns of the last one's fate only after the next
-	leastStep   = 0.02 // halved each time after that, and grown by stepGrowth with success
+	maxMargin   = 6.0      // as long as most frames arrive
+	marginStep  = 1.0      // dB wider, when all frames of a burst are lost; doubled with each such burst in a row
+	wideMargin  = 24.0     // when most are lost,
+	wideFrames  = 4        // so many in a row, as chance alone does not lose
+	backStep    = 1.0      // dB narrower after a burst without loss, as far as nothing has failed there
+	firstStep   = 0.5      // dB narrower after a burst without loss; doubled each time until something was lost,
+	mostLeap    = 8.0      // up to that, …
+	duplexLeap  = 1.0      // … or, on a full-duplex medium, where it learns of the last one's fate only after the next
+	leastStep   = 0.02     // halved each time after that, and grown by stepGrowth with success
+	duplexStep  = mostLoss // … but not where both ways are open, where noise is all there is: a burst that comes takes the target back, so that with what a loss adds the mean is the target
 	mostStep    = 0.2
 	stepGrowth  = 1.01
 
-	snrWeight  = 0.4     // of the newest burst
-	lowWeight  = 0.05    // of one in a slower mode than the one asked for, if it says less
-	lossWeight = 1. / 16 // of the newest frame
+	firstWait = 128 // bursts that come well before a mode that failed is asked for again; doubled each time it fails,
+	mostWait  = 512 // up to that
+	sureRun   = 8   // frames that came without one lost before it failed: else it was not the mode
+	riseDB    = 1.0 // what the SNR must have risen by for it to be asked for at once
+
+	snrWeight    = 0.4     // of the newest burst
+	lowWeight    = 0.05    // of one in a slower mode than the one asked for, if it says less
+	lossWeight   = 1. / 16 // of the newest frame
+	duplexWeight = 1. / 64 // likewise where both ways are open: bursts of few frames, each with parity after a single one lost
 
 	badShare  = 0.6 // of a burst's frames lost, badBursts times in a row: the sender falls back
 	badBursts = 2
@@ -107,19 +114,22 @@ type reception struct {
 	start   float64 // dB, what it began with
 	step    float64 // dB, by which the margin narrows
 	leap    float64 // dB, the most of step
+	fine    float64 // dB, the least of step once something was lost
 	widen   float64 // dB, by which it widens when all is lost
 	streak  int     // frames lost in bursts of which most were
 	edge    float64 // dB, the widest margin with which too much was lost in the mode asked for
 	lossy   bool    // something was lost in a mode asked for
 	loss    float64 // share of frames lost before repair, smoothed
+	weight  float64 // of the newest frame in that
 	ceiling ceiling // of the mode to ask for: answers in it must reach us
 	least   float64 // dB, the narrowest margin
 	rough   bool    // snr is of bursts whose symbols may have been too short
 	told    int     // index of the mode last asked for; −1: none was
+	trial   trial
 }
 
 func newReception(m modes) reception {
-	return reception{snr: math.NaN(), margin: startMargin, start: startMargin, step: firstStep, leap: mostLeap, widen: marginStep, edge: math.Inf(-1), ceiling: newCeiling(m), least: minMargin, told: -1}
+	return reception{snr: math.NaN(), margin: startMargin, start: startMargin, step: firstStep, leap: mostLeap, fine: leastStep, weight: lossWeight, widen: marginStep, edge: math.Inf(-1), ceiling: newCeiling(m), least: minMargin, told: -1, trial: newTrial()}
 }
 
 // heard takes the SNR of a burst, NaN for none, and what kind of bound it is.
@@ -206,7 +216,7 @@ func (r *reception) frames(total, lost int, wanted, short bool, target, bound fl
 			if i < lost {
 				x = 1
 			}
-			r.loss += lossWeight * (x - r.loss)
+			r.loss += r.weight * (x - r.loss)
 		}
 	}
 	if r.streak += lost; share < badShare {
@@ -229,7 +239,7 @@ func (r *reception) frames(total, lost int, wanted, short bool, target, bound fl
 			if !r.lossy { // the last step was too much
 				r.lossy, r.margin, r.step = true, r.margin+r.step/2, mostStep
 			}
-			r.step = max(leastStep, r.step/2)
+			r.step = max(r.fine, r.step/2)
 		}
 	case short && r.margin <= r.start:
 	case wanted && r.lossy && r.margin-backStep > r.edge:
@@ -267,12 +277,30 @@ func (r *reception) climb(m modes, i int) {
 	}
 }
 
+// tried takes what became of a burst in the mode with an index, asked for, once frames has,
+// from a margin on. A mode that failed on trial says no more than that the one below is right, and
+// while it waits no success narrows the margin to less than what asks for it.
+func (r *reception) tried(m modes, i, total, lost int, target, from float64) {
+	t := &r.trial
+	switch share := float64(lost) / float64(total); {
+	case (share >= badShare || lost > 1 && share > mostLoss) && t.fail(i, r.snr): // one of a few frames may be chance
+		r.margin = max(r.least, from, r.snr-(m[i].SNRdB+m[i-1].SNRdB)/2)
+	case share <= target:
+		if t.succeed(i); t.waits {
+			r.margin = max(r.margin, min(from, r.snr-m[t.mode].SNRdB))
+		}
+	}
+	if t.run += total; lost > 0 {
+		t.run = 0
+	}
+}
+
 // want is the index of the mode to ask for; ok is false while no SNR is known.
 func (r *reception) want(m modes) (i int, ok bool) {
 	if math.IsNaN(r.snr) {
 		return 0, false
 	}
-	return min(m.suiting(r.snr-r.margin), r.ceiling.index), true
+	return min(r.trial.allowed(m.suiting(r.snr-r.margin), r.snr), r.ceiling.index), true
 }
 
 // asked tells whether a burst in the mode with an index came in the mode asked for.
@@ -281,6 +309,65 @@ func (r *reception) want(m modes) (i int, ok bool) {
 func (r *reception) asked(m modes, i int, answers bool) bool {
 	want, ok := r.want(m)
 	return ok && i == want || answers && i == r.told
+}
+
+// trial keeps modes that do not hold from being tried again and again, which costs the bursts that are on their
+// way until it shows. The loop on the margin alone would do so for ever: its share of lost
+// frames is reached by a mode that loses nothing and, now and then, one that loses all.
+// So the wait for the next trial doubles as long as the mode fails before it did well for as many
+// bursts as it was waited for (AARF, as below). An SNR that rises ends it.
+type trial struct {
+	mode   int     // index of the least mode that failed; noCeiling: none did
+	snr    float64 // dB, at which it did
+	wait   int     // bursts
+	good   int     // bursts that came well since: in slower modes while it waits, then in it
+	waits  bool
+	proven int // the mode in which a burst came well last, of those asked for
+	run    int // frames that came since one was lost
+}
+
+func newTrial() trial { return trial{mode: noCeiling, wait: firstWait, proven: -1} }
+
+// allowed is the index of the best mode up to the one with an index that may be asked for.
+func (t *trial) allowed(i int, snr float64) int {
+	if t.waits && i >= t.mode && snr < t.snr+riseDB {
+		return t.mode - 1
+	}
+	return i
+}
+
+// succeed takes a burst in the mode with an index, asked for, that came well.
+func (t *trial) succeed(i int) {
+	t.proven = i
+	if t.mode == noCeiling {
+		return
+	}
+	if t.waits && i >= t.mode { // the SNR has risen
+		t.waits, t.good = false, 0
+	}
+	if !t.waits && i < t.mode {
+		return
+	}
+	if t.good++; t.good < t.wait {
+		return
+	}
+	if t.good = 0; t.waits {
+		t.waits = false
+	} else {
+		t.mode, t.wait = noCeiling, max(firstWait, t.wait/2)
+	}
+}
+
+// fail returns whether the mode with an index was on trial, with all well below it.
+func (t *trial) fail(i int, snr float64) bool {
+	if i <= t.proven && i < t.mode || i == 0 || t.run < sureRun {
+		return false
+	}
+	if t.mode != noCeiling {
+		t.wait = min(2*t.wait, mostWait)
+	}
+	t.mode, t.snr, t.good, t.waits, t.proven = i, snr, 0, true, i-1
+	return true
 }
 
 // ceiling is the best mode that is allowed, whatever the SNR suggests. There is

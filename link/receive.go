@@ -519,8 +519,12 @@ func (e *Engine) judge(p *peer, b *phy.Burst, form phy.Form, octets int) {
 		return
 	}
 	brief := form == phy.Plain && short(&e.modes[mode], octets)
-	rx.frames(n, lost, rx.asked(e.modes, mode, e.formed), brief, e.target(want), e.bound(rx, mode))
+	asked, from := rx.asked(e.modes, mode, e.formed), rx.margin
+	rx.frames(n, lost, asked, brief, e.target(want), e.bound(rx, mode))
 	if !e.formed {
+		if asked = asked || mode > want; asked && n > 0 && (lost > 0 || !brief) {
+			rx.tried(e.modes, mode, n, lost, e.target(want), from)
+		}
 		rx.climb(e.modes, want)
 	}
 }

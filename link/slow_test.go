@@ -3,6 +3,7 @@ package link
 import (
 	"fmt"
 	"math"
+	"math/rand/v2"
 	"slices"
 	"testing"
 	"time"
@@ -417,6 +418,125 @@ func TestMarginComesBack(t *testing.T) {
 				t.Errorf("the best mode was asked for after %d bursts, want %d to %d", n, tt.least, tt.most)
 			}
 		})
+	}
+}
+
+// TestTrials: a mode that never holds is tried after waits that double, and each trial costs the mode below nothing. When
+// the SNR rises what it promises is asked for at once.
+func TestTrials(t *testing.T) {
+	m := newMedium(t, testSeed)
+	m.duplex, m.table = true, []phy.Mode{
+		{MCS: 0, NetBPS: 22593, SNRdB: 1.25, FrameOctets: 740}, {MCS: 1, NetBPS: 27112, SNRdB: 3, FrameOctets: 740},
+		{MCS: 2, NetBPS: 30750, SNRdB: 3.75, FrameOctets: 740}, {MCS: 3, NetBPS: 36980, SNRdB: 5, FrameOctets: 740},
+	}
+	a, b := m.add("alpha", nil), m.add("beta", nil)
+	m.meet()
+	e, p := a.engine, a.engine.peerAt(b.engine.address)
+	p.rx.snr, p.rx.margin = 3.25, duplexStart
+	const holds, bursts = 1, 4000
+	body := make([]byte, 740)
+	burst := func() int {
+		i, _ := p.rx.want(e.modes)
+		p.rx.told = i
+		sent := phy.Burst{MCS: e.modes[i].MCS, Frames: [][]byte{body, body, body}}
+		if i > holds {
+			clear(sent.Frames)
+		}
+		e.judge(p, &sent, phy.Plain, len(body))
+		return i
+	}
+	var in [4]int
+	for range bursts {
+		in[burst()]++
+	}
+	most := 4 // before any waits, and the last
+	for wait, sum := firstWait, 0; sum < bursts; wait = min(2*wait, mostWait) {
+		most, sum = most+1, sum+wait
+	}
+	if in[2]+in[3] > most {
+		t.Errorf("%d trials in %d bursts, want %d at most", in[2]+in[3], bursts, most)
+	}
+	if in[0] > bursts/100 {
+		t.Errorf("%d of %d bursts in the mode below the one that holds", in[0], bursts)
+	}
+	for range 3 {
+		p.rx.heard(13, exact)
+	}
+	if i, _ := p.rx.want(e.modes); i != 3 {
+		t.Errorf("mode %d after a rise of 10 dB, want 3 (%+v)", i, p.rx.trial)
+	}
+}
+
+// TestWorthItsLoss: where both ways are open a mode that is a tenth faster and loses one frame in seventy is the one asked for
+// most of the time: it carries more, and so does TCP in it.
+func TestWorthItsLoss(t *testing.T) {
+	m := newMedium(t, testSeed)
+	m.duplex, m.table = true, []phy.Mode{
+		{MCS: 0, NetBPS: 64145, SNRdB: 10, FrameOctets: 860}, {MCS: 1, NetBPS: 71475, SNRdB: 11.25, FrameOctets: 860},
+		{MCS: 2, NetBPS: 78479, SNRdB: 12.75, FrameOctets: 860}, {MCS: 3, NetBPS: 88027, SNRdB: 14, FrameOctets: 860},
+	}
+	a, b := m.add("alpha", nil), m.add("beta", nil)
+	m.meet()
+	e, p := a.engine, a.engine.peerAt(b.engine.address)
+	p.rx.snr, p.rx.margin = 12.5, duplexStart
+	random := rand.New(rand.NewPCG(testSeed, 0))
+	const faster, bursts = 2, 4000
+	body, in := make([]byte, 860), 0
+	for range bursts {
+		i, _ := p.rx.want(e.modes)
+		p.rx.told = i
+		sent := phy.Burst{MCS: e.modes[i].MCS, Frames: [][]byte{body, body, body, body, body}}
+		for j := range sent.Frames {
+			if i > faster || i == faster && random.Float64() < 1./70 {
+				sent.Frames[j] = nil
+			}
+		}
+		if i == faster {
+			in++
+		}
+		e.judge(p, &sent, phy.Plain, len(body))
+	}
+	if in < bursts*7/10 {
+		t.Errorf("seed %d: %d of %d bursts in the faster mode, want seven in ten", testSeed, in, bursts)
+	}
+}
+
+// TestChanceIsNoRate: where both ways are open a single frame lost brings no parity.
+func TestChanceIsNoRate(t *testing.T) {
+	m := newMedium(t, testSeed)
+	m.duplex = true
+	a, b := m.add("alpha", nil), m.add("beta", nil)
+	m.meet()
+	r := &a.engine.peerAt(b.engine.address).rx
+	r.loss = 0
+	r.frames(5, 1, true, false, mostLoss, math.Inf(-1))
+	if n := parity(5, r.loss); n != 0 {
+		t.Errorf("%d parity frames of five after one lost (%.3f)", n, r.loss)
+	}
+	for range 30 {
+		r.frames(5, 1, true, false, mostLoss, math.Inf(-1))
+	}
+	if n := parity(5, r.loss); n == 0 {
+		t.Errorf("no parity where one of five is always lost (%.3f)", r.loss)
+	}
+}
+
+// TestShortTellLittle: where both ways are open a short burst tells little of the SNR though it came in the mode asked for.
+func TestShortTellLittle(t *testing.T) {
+	m := newMedium(t, testSeed)
+	m.duplex = true
+	a, b := m.add("alpha", nil), m.add("beta", nil)
+	m.meet()
+	e, p := a.engine, a.engine.peerAt(b.engine.address)
+	p.rx.heard(p.rx.snr, exact)
+	i, _ := p.rx.want(e.modes)
+	for _, tt := range []struct {
+		octets int
+		want   snrBound
+	}{{e.modes[i].FrameOctets, exact}, {8, vague}} {
+		if got := e.bounds(p, &phy.Burst{MCS: e.modes[i].MCS, Frames: [][]byte{make([]byte, tt.octets)}}); got != tt.want {
+			t.Errorf("%d octets: %d, want %d", tt.octets, got, tt.want)
+		}
 	}
 }
 
