@@ -283,7 +283,7 @@ func (r *reception) climb(m modes, i int) {
 func (r *reception) tried(m modes, i, total, lost int, target, from float64) {
 	t := &r.trial
 	switch share := float64(lost) / float64(total); {
-	case (share >= badShare || lost > 1 && share > mostLoss) && t.fail(i, r.snr): // one of a few frames may be chance
+	case (share >= badShare || lost > 2 && share > mostLoss) && t.fail(i, r.snr): // one or two of a few frames may be chance
 		r.margin = max(r.least, from, r.snr-(m[i].SNRdB+m[i-1].SNRdB)/2)
 	case share <= target:
 		if t.succeed(i); t.waits {
@@ -322,7 +322,7 @@ type trial struct {
 	wait   int     // bursts
 	good   int     // bursts that came well since: in slower modes while it waits, then in it
 	waits  bool
-	proven int // the mode in which a burst came well last, of those asked for
+	proven int // index of the best mode in which a burst came well and none has failed since
 	run    int // frames that came since one was lost
 }
 
@@ -338,7 +338,7 @@ func (t *trial) allowed(i int, snr float64) int {
 
 // succeed takes a burst in the mode with an index, asked for, that came well.
 func (t *trial) succeed(i int) {
-	t.proven = i
+	t.proven = max(t.proven, i)
 	if t.mode == noCeiling {
 		return
 	}
@@ -361,6 +361,7 @@ func (t *trial) succeed(i int) {
 // fail returns whether the mode with an index was on trial, with all well below it.
 func (t *trial) fail(i int, snr float64) bool {
 	if i <= t.proven && i < t.mode || i == 0 || t.run < sureRun {
+		t.proven = min(t.proven, i-1)
 		return false
 	}
 	if t.mode != noCeiling {
