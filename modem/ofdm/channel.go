@@ -210,13 +210,16 @@ func (e *estimator) distrust(h []complex64, noise float64) {
 	}
 }
 
+// tauStep is the ratio of the time constants that fit tries.
+const tauStep = 1.5
+
 // fit finds the strengths of direct wave and tail and the tail's time constant
 // in samples that explain the correlation of the estimate across carriers,
 //
 //	r(d) = direct + tail/(1 + 2πi·d·τ/n),  d ≥ 1.
 func (e *estimator) fit(g geometry, times int) (direct, tail, tau float64) {
 	best := math.Inf(1)
-	for t := float64(8 * times); t < float64(g.n); t *= 1.5 {
+	for t := float64(8 * times); t < float64(g.n); t *= tauStep {
 		var s11, s12, s22, y1, y2, yy float64
 		for d := 1; d < len(e.corr); d++ {
 			rho := exponential(float64(d), t, g.n)

@@ -83,6 +83,12 @@ func (r *receiver) foresee(snr float64, way *channel) [modem.Forms]float64 {
 				noise -= c.within(float64(p.bodyCount * g.length()))
 			}
 		}
+		if tail > 0 && tau*tauStep >= float64(g.n) && c.speed == 0 {
+			// The longest that was tried: of echoes that last as long as a symbol neighbouring carriers know nothing of one
+			// another, and what is late of them looks like noise.
+			v[form] = snr
+			return v
+		}
 		noise = max(noise-way.overlap(g, r.scale), sureOfEchoes*way.floor)
 	}
 	if form == modem.Block && p.body.n < tellingBlock*r.scale.times {
