@@ -545,9 +545,10 @@ func (e *Engine) silence(now time.Time, p *peer) {
 	a := &e.access
 	e.stats.Bursts.Silence++
 	p.question.open = false
-	a.floor.next = 0 // whoever had it: what was said did not arrive
-	if a.rash && p.silent == 0 {
-		a.floor.toldMore = false // it met another's, as far as we know
+	a.floor.next = 0               // whoever had it: what was said did not arrive
+	met := a.rash && p.silent == 0 // another's, as far as we know
+	if met {
+		a.floor.toldMore = false
 	}
 	e.noAnswer(now, p)
 	if a.asked == p {
@@ -557,7 +558,7 @@ func (e *Engine) silence(now time.Time, p *peer) {
 	a.window = min(2*a.window, e.crowd(maxWindow))
 	a.backoff = e.drawBackoff(now)
 	p.silent++
-	e.silentForm(p)
+	e.silentForm(p, met)
 	p.question.unread = false
 	e.fallSilent(now, p)
 	if p.live() && p.gone(now) {

@@ -381,8 +381,8 @@ func (p *peer) arrived(brief bool) {
 func isBrief(f phy.Form, airtime time.Duration) bool { return f == phy.Block && airtime < briefBlock }
 
 // silentForm draws conclusions from an answer that did not come: the question was
-// not read, or the answer, if nothing tells that there was one.
-func (e *Engine) silentForm(p *peer) {
+// not read, or the answer, if nothing tells that there was one; met: or it met another's.
+func (e *Engine) silentForm(p *peer, met bool) {
 	if !e.formed {
 		return
 	}
@@ -391,10 +391,11 @@ func (e *Engine) silentForm(p *peer) {
 	if p.question.unread {
 		return
 	}
-	if p.lastBrief {
-		p.restBrief()
-	} else {
+	switch {
+	case !p.lastBrief:
 		p.restForm(p.lastForm)
+	case !met: // no echoes were there to hide it, and whose answer they hid finds that out itself
+		p.restBrief()
 	}
 	p.lastForm, p.lastBrief = phy.Plain, false
 	p.vain++

@@ -250,6 +250,18 @@ func TestBriefBlocksRest(t *testing.T) {
 	if p.briefRest != firstRest || p.bare.open {
 		t.Errorf("an answer was lost: brief blocks rest for %d bursts, want %d", p.briefRest, firstRest)
 	}
+	// A question that stays without an answer says so, too, unless it may have met another one.
+	for _, c := range []struct {
+		rash   bool
+		silent int
+		want   int
+	}{{true, 0, 0}, {true, 1, firstRest}, {false, 0, firstRest}} {
+		p.briefRest, p.briefFails = 0, 0
+		p.lastForm, p.lastBrief, p.silent, e.access.rash = phy.Block, true, c.silent, c.rash
+		if e.silence(p.heard, p); p.briefRest != c.want {
+			t.Errorf("question %d stays without an answer, it may have met another %v: brief blocks rest for %d bursts, want %d", c.silent, c.rash, p.briefRest, c.want)
+		}
+	}
 }
 
 // Where brief blocks are lost a small packet goes as a block that is just not brief: its frame is longer than what is in it.

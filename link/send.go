@@ -1088,7 +1088,7 @@ func (e *Engine) takeReport(p *peer, c *control) {
 			}
 			if !b.blamed {
 				p.lastForm, p.lastBrief = b.form, isBrief(b.form, b.airtime)
-				e.silentForm(p)
+				e.silentForm(p, false)
 			}
 		}
 		if entry != nil {
