@@ -362,7 +362,7 @@ func (p *peer) restBrief() {
 // hush gives echoes more time to fade, where there are any to speak of, because a block was lost: of all
 // bursts they hit those most, and short ones tell little of how long they last.
 func (p *peer) hush() {
-	if p.spread > usualSpread && !p.swings {
+	if p.spreads[0] > usualSpread && !p.swings {
 		p.fading = min(max(2*p.fading, leastHush), maxFading)
 	}
 }

@@ -656,10 +656,10 @@ func TestFadingOfEchoes(t *testing.T) {
 	asks(15, 4)
 	expect("a block has", 0)
 
-	p.spread = 0.01
+	p.spreads[0] = 0.01
 	p.restForm(phy.Block)
 	expect("a block was lost where echoes are short", 0)
-	p.spread = 0.02
+	p.spreads[0] = 0.02
 	p.restForm(phy.Plain)
 	expect("a plain burst was lost", 0)
 	p.restForm(phy.Block)

@@ -107,7 +107,7 @@ type peer struct {
 
 	echoes      bool          // most of what it hears of us, and so what each of us hears of itself, are echoes that outlast a plain burst's symbols: blocks see so much more, while nobody moves
 	fading      time.Duration // what the echoes of its bursts need to be less than an answer
-	spread      float64       // s, the delay spread of its last block
+	spreads     [2]float64    // s, the delay spread of its last blocks, the latest first
 	rtt, rttVar time.Duration
 	gaps        shortest  // half duplex: from a burst's end to its answer's begin
 	stats       PeerStats // the counters only
@@ -340,9 +340,10 @@ func (e *Engine) signOfLife(now time.Time, p *peer, ev *phy.Event, answers bool)
 	p.heard, p.unheard = now, 0
 	if spread := ev.Quality.DelaySpread; spread > 0 {
 		if e.formOf(ev) == phy.Block {
-			before := p.spread
-			if p.spread = spread; math.IsNaN(ev.Quality.SNRs[phy.Long]) { // a brief one measures it to a factor of two: what it alone sees is not believed
-				spread = min(spread, before)
+			before := p.spreads
+			p.spreads = [...]float64{spread, before[0]}
+			if math.IsNaN(ev.Quality.SNRs[phy.Long]) { // a brief one measures it to a factor of two: what not three in a row see is not believed
+				spread = min(spread, before[0], before[1])
 			}
 		}
 		// Noise hides the end of the echoes: those who see most of them are right.
