@@ -486,11 +486,11 @@ func BenchmarkReturn(b *testing.B) {
 				time.Sleep(20 * time.Second)
 				for round := range rounds {
 					restart(1, gone+time.Duration(round%5)*time.Second)
-					back, before := time.Now(), len(hosts[0].returned)
+					back, before := time.Now(), hosts[0].came()
 					if *traced {
 						fmt.Fprintf(os.Stderr, "%9.1f ms b is started\n", float64(back.Sub(begin).Microseconds())/1000)
 					}
-					for len(hosts[0].returned) == before && time.Since(back) < time.Minute {
+					for hosts[0].came() == before && time.Since(back) < time.Minute {
 						time.Sleep(10 * time.Millisecond)
 					}
 					took = append(took, time.Since(back).Round(10*time.Millisecond))

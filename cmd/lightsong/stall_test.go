@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"net/netip"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -22,7 +23,15 @@ type echoHost struct {
 	sent     int
 	answers  chan []byte
 	carrier  []bool // as SetCarrier told it
-	returned map[uint16]bool
+	mu       sync.Mutex
+	returned map[uint16]bool // guarded by mu
+}
+
+// came is how many echo requests were answered so far.
+func (h *echoHost) came() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return len(h.returned)
 }
 
 // ReadPacket implements link.Host: an answer that is due, or the next request.
@@ -57,6 +66,8 @@ func (h *echoHost) ReadPacket(ctx context.Context, p []byte) (int, error) {
 // WritePacket implements link.Host.
 func (h *echoHost) WritePacket(p []byte) error {
 	if p[20] == 0 {
+		h.mu.Lock()
+		defer h.mu.Unlock()
 		h.returned[binary.BigEndian.Uint16(p[26:])] = true
 		return nil
 	}
@@ -168,7 +179,7 @@ func TestMediumStandsStill(t *testing.T) {
 						}
 					}
 				})
-				if got := len(hosts[0].returned); got != count {
+				if got := hosts[0].came(); got != count {
 					t.Errorf("seed %d: %d of %d echoes returned", seed, got, count)
 				}
 				for i, h := range hosts {
@@ -207,14 +218,14 @@ func TestToneInARoom(t *testing.T) {
 				}.run(t, func(ctx context.Context, stations []*link.Runner) {
 					back := func(from, d time.Duration) int { // in d, from then on
 						time.Sleep(time.Until(begun.Add(from)))
-						n := len(hosts[0].returned)
+						n := hosts[0].came()
 						time.Sleep(d)
-						return len(hosts[0].returned) - n
+						return hosts[0].came() - n
 					}
 					if n := back(tone+time.Second, 8*time.Second); n > 1 {
 						t.Errorf("seed %d: %d pings came back at once: the tone is none", seed, n)
 					}
-					for n := len(hosts[0].returned); len(hosts[0].returned) == n && time.Since(begun) < over; {
+					for n := hosts[0].came(); hosts[0].came() == n && time.Since(begun) < over; {
 						time.Sleep(10 * time.Millisecond)
 					}
 					t.Logf("seed %d: the first ping came back %v after the tone had begun", seed, time.Since(begun.Add(tone)))
@@ -235,7 +246,7 @@ func TestToneInARoom(t *testing.T) {
 						}
 					}
 				})
-				if got := len(hosts[0].returned); got != count {
+				if got := hosts[0].came(); got != count {
 					t.Errorf("seed %d: %d of %d pings came back", seed, got, count)
 				}
 			})
