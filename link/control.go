@@ -356,7 +356,11 @@ func (c *control) parseBrief(p []byte) (rest []byte, ok bool) {
 			c.heard = append(c.heard, heardBurst{id: c.newest + 1 - back})
 		}
 	}
+	bits := len(c.heard)
 	p, ok = c.parseHeard(p[2:], int(p[1]&(1<<(8-wholeBits)-1)))
+	for _, h := range c.heard[bits:] {
+		ok = ok && (h.n > 0 || c.newest+1-h.id >= wholeBits) // else it would be a bit
+	}
 	return p, ok && c.listed() && len(c.heard) <= historySize
 }
 
