@@ -217,7 +217,7 @@ func (e *Engine) noAnswer(now time.Time, p *peer) {
 		p.patience = goneTries + int(lossTries*max(0, p.lossy-usualLoss))
 	}
 	p.unheard++
-	if p.unproven == 0 {
+	if p.unproven == 0 && p.state != PeerDown { // it began with these
 		p.suspect = slices.ContainsFunc(p.outstanding, func(b *sentBurst) bool { return b.form == phy.Plain && b.mode > p.wellOut })
 	}
 	if p.unproven++; p.state == PeerUp && p.unproven >= deafTries && now.Sub(p.proven) >= goneAfter {

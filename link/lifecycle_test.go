@@ -333,6 +333,9 @@ func TestSilenceBlames(t *testing.T) {
 			e.noAnswer(now, p)
 			p.tx.ceiling.index = 0
 		}
+		e.goDown(now, p)
+		p.outstanding = []*sentBurst{tried}
+		e.noAnswer(now, p) // nor is what goes to who is gone
 		if p.restoreModes(); p.tx.ceiling.index != c.want {
 			t.Errorf("a silence that began with %s: back in mode %d, want %d", c.name, p.tx.ceiling.index, c.want)
 		}

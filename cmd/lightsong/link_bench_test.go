@@ -576,7 +576,8 @@ func BenchmarkCourse(b *testing.B) {
 			}
 			n := float64(b.N)
 			if n >= 8 && sums.jain < courseJain*n { // one room tells little
-				b.Errorf("Jain's index %.3f, want %v", sums.jain/n, courseJain)
+				b.Errorf("Jain's index %.4f (worst %.3f), want %v; until all had it %.1f s (%.1f), Δ %.1f s (%.1f)",
+					sums.jain/n, worst.jain, courseJain, sums.whole/n, worst.whole, sums.apart/n, worst.apart)
 			}
 			b.ReportMetric(sums.whole/n, "s")
 			b.ReportMetric(worst.whole, "worst-s")
