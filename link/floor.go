@@ -45,13 +45,13 @@ type floor struct {
 	opened   time.Time
 	newcomer bool          // our turn is one of which others did not know that we want it
 	held     time.Duration // how long our last turn was; 0: it was long ago
-	said     time.Duration // and its last burst
 	heldTo   time.Time     // and its end
 }
 
 // passFloor decides whether the burst to p in e.control is the last of our turn,
-// and names the next speaker. airtime is about its length, mode that of the burst.
-func (e *Engine) passFloor(now time.Time, p *peer, mode int, airtime time.Duration) {
+// and names the next speaker. airtime is about its length, mode that of the burst; left: some of what waits was
+// left to a turn behind those of others.
+func (e *Engine) passFloor(now time.Time, p *peer, mode int, airtime time.Duration, left bool) {
 	if e.cfg.Caps.FullDuplex {
 		return
 	}
@@ -71,11 +71,11 @@ func (e *Engine) passFloor(now time.Time, p *peer, mode int, airtime time.Durati
 	case !e.holdsTurn(p):
 		if answer && !p.more { // the turn is over, though its holder named nobody
 			c.next = e.nextSpeaker(now, p)
-			if c.more {
+			if c.more && c.next != anyone {
 				c.next = e.address
 			}
 		}
-	case !c.more, now.Add(airtime).Sub(a.since) >= e.enough(now, p, e.exchangeCost(p, mode, len(e.block))):
+	case !c.more, left && e.several(now), now.Add(airtime).Sub(a.since) >= e.enough(now, p, e.exchangeCost(p, mode, len(e.block))):
 		c.next = e.nextSpeaker(now, p)
 	case a.rash && e.several(now) && c.data > 0 && now.Sub(a.floor.opened) >= openToPeers:
 		c.next = anyone // who else wants?
@@ -100,7 +100,7 @@ func (e *Engine) beginTurn(now time.Time, p *peer) {
 	a := &e.access
 	f := &a.floor
 	if f.newcomer = !e.wanted(now); f.newcomer && now.Sub(f.heldTo) >= quietFor {
-		f.held, f.said = 0, 0
+		f.held = 0
 	}
 	a.with, a.since, a.initiator = p, now, true
 }
@@ -109,7 +109,7 @@ func (e *Engine) beginTurn(now time.Time, p *peer) {
 // with another station.
 func (e *Engine) turnOver(now time.Time) {
 	if a := &e.access; a.with != nil && a.initiator && !e.hasFloor() {
-		a.floor.held, a.floor.said, a.floor.heldTo = now.Sub(a.since), e.current.airtime, now
+		a.floor.held, a.floor.heldTo = now.Sub(a.since), now
 	}
 }
 
@@ -176,18 +176,19 @@ func (e *Engine) enough(now time.Time, with *peer, cost time.Duration) time.Dura
 
 // fair is how long a burst to p may be that leaves nothing to send while others have more, or may have come
 // to want as much at the same moment; 0: as long as any. One that has what it wanted before the others have
-// any is over in half of the time. Of two, what counts is the other's last burst; of more, who hear the answers of all, our
-// own: all their turns begin with the shortest and double.
-func (e *Engine) fair(now time.Time, p *peer) time.Duration {
+// any is over in half of the time. Of two, what counts is the other's last burst. Of more, whose turns are single bursts, who is
+// ready a round before the others has carried no more than a burst's worth more: it leaves a third to theirs, if that
+// is more than what another exchange costs.
+func (e *Engine) fair(now time.Time, p *peer, cost time.Duration) time.Duration {
 	switch a := &e.access; {
 	case e.cfg.Caps.FullDuplex:
 	case e.several(now):
 		if e.holdsTurn(p) && e.othersWant(now) {
-			return max(openingBurst, fairShare*a.floor.said)
+			return max(firstBurst, cost)
 		}
 	case e.wantsFloor(now, p):
 		return max(openingBurst, fairShare*p.took)
-	case a.with == p && !a.initiator && (a.opening || p.polled > 0): // who only asked could not tell
+	case a.with == p && (p.silent > 0 || !a.initiator && (a.opening || p.polled > 0)): // whose burst ours met, or who only asked, could not tell
 		return openingBurst
 	}
 	return 0

@@ -378,6 +378,50 @@ func TestFloorMet(t *testing.T) {
 	}
 }
 
+// TestFloorAnswered: who answers a question with data, of which nobody knew, leaves it to others, of whom nobody knows either,
+// to say that they want the floor before it goes on; where all are known to want it, or nobody else is there, it goes on.
+func TestFloorAnswered(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		others int
+		want   bool // they are known to
+		next   uint16
+	}{
+		{"two more of whom nothing is known", 2, false, anyone},
+		{"nobody else", 0, false, 1},
+		{"two more that want it", 2, true, 1},
+	} {
+		m := newMedium(t, testSeed)
+		m.table = quickModes()
+		n, other := m.add("alpha", nil), m.add("beta", nil)
+		e := n.engine
+		m.meet()
+		m.run(30*time.Second, nil)
+		for i := range c.others {
+			e.newPeer(m.now, uint16(70+i), 1).more = c.want
+		}
+		p := e.peerNamed("beta")
+		e.access.floor.opened = m.now
+		for i := range 20 {
+			if err := e.EnqueuePacket(m.now, ipv4(protoTCP, n.addr, other.addr, 80, i, 1280)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		block := control{kind: unicast, flags: flagWanted, src: p.address, dst: e.address, epoch: p.epoch, id: p.in.newest + 1, base: p.in.base}
+		e.HandleEvent(m.now, &phy.Event{Kind: phy.Received, Burst: phy.Burst{Control: block.appendTo(nil, 63)}})
+		var dst phy.Burst
+		if !e.NextBurst(m.now.Add(hostTurn), &dst) {
+			t.Fatalf("%s: no answer", c.name)
+		}
+		if c.next == 1 {
+			c.next = e.address
+		}
+		if answer := blockOf(&dst); answer.next != c.next || answer.flags&flagAnswer == 0 || answer.data == 0 || !answer.more {
+			t.Errorf("%s: answer with flags %x and %d frames names %04x, want %04x", c.name, answer.flags, answer.data, answer.next, c.next)
+		}
+	}
+}
+
 // TestFloorCalled: where the answer opens the floor behind a burst of ours, others get the time for a question and the begin of
 // its answer, which is all that we would hear of them.
 func TestFloorCalled(t *testing.T) {

@@ -499,6 +499,23 @@ func TestFormsLayOut(t *testing.T) {
 	}
 }
 
+// A question without an answer is no reason to do without blocks once a report tells that a later burst was heard.
+func TestHeardAfterSilence(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		newest uint8
+		asked  bool
+		silent int
+	}{{"it was heard", 5, false, 0}, {"it was not", 4, false, 1}, {"the answer is awaited", 5, true, 1}} {
+		e, p := formed(t)
+		p.silent, p.bare, p.question.open = 1, bareBurst{open: true, id: 5}, c.asked
+		e.takeReport(p, &control{kind: unicast, flags: flagReport | flagHeard, peerEpoch: e.cfg.Epoch, newest: c.newest})
+		if p.silent != c.silent {
+			t.Errorf("%s: silent %d, want %d", c.name, p.silent, c.silent)
+		}
+	}
+}
+
 // Where plain bursts bring next to nothing a long burst goes though little waits:
 // as many frames as make one.
 func TestLongBurstFilledUp(t *testing.T) {
@@ -527,20 +544,22 @@ func TestLeavesSome(t *testing.T) {
 		more    bool
 		opening bool
 		polled  int
+		silent  int
 		took    time.Duration
 		pending int
 		want    int
 	}{
-		{"the other's was as long", true, false, 0, d, 1500, 30},
-		{"the other's was short", true, false, 0, 0, 1500, 20},
-		{"more is pending than that", true, false, 0, 0, 5000, 30},
-		{"the other has nothing", false, false, 0, 0, 1500, 30},
-		{"it may have come to want as much", false, true, 0, 0, 1500, 20},
-		{"it only asked, and may have since then", false, false, 1, 0, 1500, 20},
+		{"the other's was as long", true, false, 0, 0, d, 1500, 30},
+		{"the other's was short", true, false, 0, 0, 0, 1500, 20},
+		{"more is pending than that", true, false, 0, 0, 0, 5000, 30},
+		{"the other has nothing", false, false, 0, 0, 0, 1500, 30},
+		{"it may have come to want as much", false, true, 0, 0, 0, 1500, 20},
+		{"it only asked, and may have since then", false, false, 1, 0, 0, 1500, 20},
+		{"ours may have met one of its own", false, false, 0, 1, 0, 1500, 20},
 	} {
-		p.more, p.took, p.polled = c.more, c.took, c.polled
+		p.more, p.took, p.polled, p.silent = c.more, c.took, c.polled, c.silent
 		e.access.with, e.access.initiator, e.access.opening = p, false, c.opening
-		limit := e.fair(now, p)
+		limit := e.fair(now, p, 0)
 		got := l
 		if limit > 0 {
 			got = e.leaveSome(l, headOctets, c.pending, limit)
@@ -550,26 +569,73 @@ func TestLeavesSome(t *testing.T) {
 		}
 	}
 
-	p.polled = 0
+	p.polled, p.silent = 0, 0
 	q := &peer{address: 9, state: PeerUp, heard: now}
 	e.peers = append(e.peers, q)
 	for _, c := range []struct {
 		what string
 		ours bool
 		more bool
-		said time.Duration
+		cost time.Duration
 		want time.Duration
 	}{
-		{"a third wants the floor, our turn is the first", true, true, 0, openingBurst},
-		{"our last burst was long", true, true, d, fairShare * d},
+		{"a third wants the floor", true, true, 0, firstBurst},
+		{"an exchange costs much", true, true, d, d},
 		{"nobody wants the floor", true, false, d, 0},
 		{"it is not our turn", false, true, d, 0},
 	} {
 		p.more, q.more = false, c.more
-		e.access.with, e.access.initiator, e.access.opening, e.access.floor.said = p, c.ours, false, c.said
-		if got := e.fair(now, p); got != c.want {
+		e.access.with, e.access.initiator, e.access.opening = p, c.ours, false
+		if got := e.fair(now, p, c.cost); got != c.want {
 			t.Errorf("%s: at most %v, want %v", c.what, got, c.want)
 		}
+	}
+
+	// What was left is for the next turn: that of others is before it.
+	q.more, q.poll, q.heard = true, true, now
+	e.access = access{with: p, since: now, initiator: true, floor: floor{opened: now}}
+	for left, want := range map[bool]uint16{false: e.address, true: q.address} {
+		e.control = control{kind: unicast, data: 1}
+		if e.passFloor(now, p, l.mode, 0, left); e.control.next != want {
+			t.Errorf("some was left %v: the burst names %d, want %d", left, e.control.next, want)
+		}
+	}
+}
+
+// A burst that names the next speaker is no longer than it was meant to be, whatever an octet of the control block takes.
+func TestRoomForTheNext(t *testing.T) {
+	named := 0
+	for octet := range 20 * time.Millisecond / (100 * time.Microsecond) {
+		m := newMedium(t, testSeed)
+		m.table = quickModes()
+		m.took = func(b *phy.Burst) time.Duration {
+			return modelAirtime(m.table)(b) + time.Duration(len(b.Control))*octet*100*time.Microsecond
+		}
+		n, other := m.add("alpha", nil), m.add("beta", nil)
+		m.add("gamma", nil)
+		m.meet()
+		m.run(30*time.Second, nil)
+		e, p := n.engine, n.engine.peerNamed("beta")
+		for number := range 20 {
+			if err := e.EnqueuePacket(m.now, ipv4(protoTCP, n.addr, other.addr, 80, number, 1280)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		e.beginTurn(m.now, p)
+		e.access.since = m.now.Add(-e.cfg.MaxExchange)
+		budget := e.budget(m.now, p, e.sendMode(p), headOctets+reportOctets+nextOctets)
+		var dst phy.Burst
+		if !e.buildUnicast(m.now, p, false, free, false, &dst) {
+			t.Fatal("no burst")
+		}
+		if c := blockOf(&dst); c.next != 0 && c.data > 1 {
+			if named++; m.took(&dst) > budget {
+				t.Errorf("a burst of %v, it was to take at most %v", m.took(&dst), budget)
+			}
+		}
+	}
+	if named < 50 {
+		t.Errorf("%d bursts named the next speaker", named)
 	}
 }
 

@@ -788,26 +788,33 @@ func (e *Engine) buildUnicast(now time.Time, p *peer, answer bool, say speech, a
 		pending = p.pending(p.windowOpen())
 	}
 	careful := pending == 0 && !e.cfg.Caps.FullDuplex && p.inTrouble(answer)
+	control := len(e.block)
+	if pending > 0 && e.several(now) { // the next speaker is named when it is known what is left
+		control += nextOctets
+	}
 	var cut layout
-	if budget := e.budget(now, p, mode, len(e.block)); e.formed {
-		cut = e.layOut(p, mode, len(e.block), pending, careful, budget)
-		if limit := e.fair(now, p); limit > 0 && say == free {
-			cut = e.leaveSome(cut, len(e.block), pending, limit)
+	left := false
+	if budget := e.budget(now, p, mode, control); e.formed {
+		cut = e.layOut(p, mode, control, pending, careful, budget)
+		if limit := e.fair(now, p, e.exchangeCost(p, cut.mode, control)); limit > 0 && say == free {
+			all := cut.frames
+			cut = e.leaveSome(cut, control, pending, limit)
+			left = cut.frames < all
 		}
 		mode = cut.mode
 	} else {
 		if careful {
-			mode = e.carefulMode(mode, len(e.block))
+			mode = e.carefulMode(mode, control)
 		}
 		p.tx.held = !e.cfg.Caps.FullDuplex && (e.inHurry(now) || e.othersHurry(now))
 		if pending > 0 && (pending <= urgentOctets || p.tx.held) {
 			mode = p.tx.sure(mode) // it would be as long again until it is sent once more, and what waits behind it, too
 		}
-		mode = e.quickest(p, mode, len(e.block), pending, budget)
+		mode = e.quickest(p, mode, control, pending, budget)
 	}
 	var burst *sentBurst
 	if say != mute {
-		burst = e.fill(now, p, mode, len(e.block), p.tx.loss, cut)
+		burst = e.fill(now, p, mode, control, p.tx.loss, cut)
 	}
 	if burst == nil && !answer && !ask {
 		return false
@@ -839,7 +846,7 @@ func (e *Engine) buildUnicast(now time.Time, p *peer, answer bool, say speech, a
 		c.data = uint8(len(burst.pieces))
 		burst.id = c.id
 	}
-	if e.passFloor(now, p, mode, airtime); c.next != 0 {
+	if e.passFloor(now, p, mode, airtime, left); c.next != 0 {
 		c.short = false
 	}
 	if !e.cfg.Caps.FullDuplex {
@@ -1064,7 +1071,9 @@ func (e *Engine) takeReport(p *peer, c *control) {
 	switch {
 	case !p.bare.open:
 	case p.bare.id == c.newest:
-		p.bare.open = false
+		if p.bare.open = false; !p.question.open {
+			p.silent = 0 // though nobody asked
+		}
 		p.arrived(p.bare.brief)
 		if p.bare.form == phy.Plain {
 			p.tx.ceiling.succeed(p.bare.mode)

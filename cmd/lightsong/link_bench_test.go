@@ -255,7 +255,11 @@ func (t *tracer) burst(b *phy.Burst) string {
 	if len(b.Control) < 13 || b.Control[0]&3 == 3 {
 		return fmt.Sprintf("%s, control %x", what, b.Control)
 	}
-	return fmt.Sprintf("%s, control %d: kind %x, flags %02x, number %d", what, len(b.Control), b.Control[0], b.Control[8], b.Control[7])
+	what = fmt.Sprintf("%s, control %d: kind %x, flags %02x, number %d", what, len(b.Control), b.Control[0], b.Control[8], b.Control[7])
+	if b.Control[0]&8 != 0 && len(b.Control) >= 15 {
+		what += fmt.Sprintf(", next %x", b.Control[13:15])
+	}
+	return what
 }
 
 func (t *tracer) Transmit(ctx context.Context, b *phy.Burst) error {
