@@ -44,6 +44,18 @@ func NewFFT(n int) *FFT {
 	return f
 }
 
+// SizeFrom is the least size of a RealFFT, a power of two or three quarters of one, that is at least n.
+func SizeFrom(n int) int {
+	size := 16
+	for size < n {
+		size *= 2
+	}
+	if most := size / 4 * 3; most >= n {
+		return most
+	}
+	return size
+}
+
 // root is exp(−2πi·k/n).
 func root(k, n int) complex64 {
 	sin, cos := math.Sincos(-2 * math.Pi * float64(k) / float64(n))

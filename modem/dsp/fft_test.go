@@ -144,3 +144,19 @@ func BenchmarkRealFFT(b *testing.B) {
 		})
 	}
 }
+
+// The size is one that there is a transform for, and no other is as near above.
+func TestSizeFrom(t *testing.T) {
+	for n := 1; n < 5000; n++ {
+		size := SizeFrom(n)
+		NewRealFFT(size)
+		if size < n || n > 16 && 4*size > 6*n {
+			t.Errorf("%d for %d", size, n)
+		}
+	}
+	for n, want := range map[int]int{3: 12, 13: 16, 16: 16, 17: 24, 25: 32, 3072: 3072, 3073: 4096} {
+		if got := SizeFrom(n); got != want {
+			t.Errorf("%d for %d, want %d", got, n, want)
+		}
+	}
+}

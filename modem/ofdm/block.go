@@ -4,6 +4,7 @@ import (
 	"math"
 
 	"lightsong/modem"
+	"lightsong/modem/dsp"
 )
 
 // In a room most of a short burst is lost to what conventional OFDM spends on
@@ -195,26 +196,39 @@ type blockReader struct {
 }
 
 // Answers wait for what is read. What rings on behind a short block is often not
-// needed, so the reader looks at it early, and again when more has been heard:
-// so many internal samples at the base rate behind the burst, then at the last.
+// needed, so the reader looks at it early, with what has been heard of that by then, and again when more
+// has been: so many internal samples at the base rate behind the burst, then at the last.
 var looks = [...]int{0, 480, 1200}
 
 // longestLook is the longest block, in samples at the base rate, that is looked at
 // more than once.
 const longestLook = 4096
 
-// waits is how many device samples behind the burst a look takes place, and
-// whether it is the last one.
-func (r *receiver) waits(look int) (samples int64, last bool) {
+// waits is how many device samples behind the burst the first look takes place, or the one behind a look with
+// what was heard of the ringing by then.
+func (r *receiver) waits(first bool) int64 {
 	if !r.plan.isBlock {
-		return 0, true
+		return 0
 	}
 	b := r.blocks
-	b.heeds, b.last = b.ringing, true
-	if look < len(looks) && r.plan.body.n <= longestLook*r.scale.times && looks[look]*r.scale.times < b.ringing {
-		b.heeds, b.last = looks[look]*r.scale.times, false
+	next := b.ringing
+	for _, at := range looks {
+		if at *= r.scale.times; r.plan.body.n <= longestLook*r.scale.times && at < next && (first || at > b.heeds) {
+			next = at
+		}
 	}
-	return int64(math.Ceil(float64(b.heeds) * r.scale.ratio)), b.last
+	return int64(math.Ceil(float64(next) * r.scale.ratio))
+}
+
+// heed takes that so many device samples behind the burst have been heard, and tells whether that is all that is waited for.
+func (r *receiver) heed(samples int64) (last bool) {
+	if !r.plan.isBlock {
+		return true
+	}
+	b := r.blocks
+	b.heeds = max(0, min(b.ringing, int(float64(samples)/r.scale.ratio+1e-6)))
+	b.last = b.heeds == b.ringing
+	return b.last
 }
 
 // whole tells whether everything in a burst passed its check.
@@ -317,7 +331,9 @@ func (b *blockReader) measure() {
 			}
 		}
 	}
-	f.setPrior(v, pre+max(64*times, int(v.length(0.25*baseRate*float64(times)))), pre, float64(times))
+	// What is heard of the burst shows no tap that comes later.
+	taps := min(int(v.length(0.25*baseRate*float64(times))), p.bodyAt+p.body.n)
+	f.setPrior(v, pre+max(64*times, taps), pre, float64(times))
 }
 
 // carriersOf makes the carriers of n samples.
@@ -385,7 +401,7 @@ func (b *blockReader) readHeader(x []float32, origin int64, start float64, class
 	b.noise, b.sounded = 0, 0
 	for range 2 {
 		b.resample(0)
-		b.fit.solve(b.z[p.chirp-early:], false, 8)
+		b.fit.solve(b.z[p.chirp-early:], false, 4) // from where the last one ended
 		b.h = b.fit.carriers(b.h)
 		b.echo()
 		b.foldTail(1, false)
@@ -425,7 +441,7 @@ const ringMost = 0.06
 // Steps of the joint fit. The answer to a brief block waits for them: what reads the header, QPSK and 16-QAM to 0.1 dB of all there is
 // costs dense constellations a decibel.
 const (
-	roughSteps = 16
+	roughSteps = 10
 	fineSteps  = 48
 )
 
@@ -557,10 +573,7 @@ func (b *blockReader) echo() {
 	p := &b.plan
 	f := &b.fit
 	g := p.body
-	size := 8
-	for size < p.bodyAt+g.n+b.fade+f.taps {
-		size *= 2
-	}
+	size := dsp.SizeFrom(p.bodyAt + g.n + b.fade + f.taps)
 	b.wave = resize(b.wave, size)
 	clear(b.wave)
 	copy(b.wave, b.chirps)

@@ -3,6 +3,7 @@ package ofdm
 import (
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"lightsong/modem"
@@ -276,6 +277,34 @@ func TestBlocksHoldTheTable(t *testing.T) {
 		}
 		if o.delivered < bursts-1 || o.control < bursts-1 {
 			t.Errorf("MCS %d at %.2f dB: %d headers, %d control blocks, %d of %d frames (seed %d)", mcs, m.snr+1, o.announced, o.control, o.delivered, o.frames, seed)
+		}
+	}
+}
+
+// A look at a short block heeds all that has been heard of its ringing by then, and the next one more.
+func TestLooks(t *testing.T) {
+	s := newStation(t, "air", 48000)
+	x, err := s.mod.AppendBurst(nil, burstOf(rand.New(rand.NewPCG(1, 1)), 22, 1, 110, 25))
+	if err != nil {
+		t.Fatal(err)
+	}
+	heard := path{snr: 20, roomFor: roomOf(0.3, 3, 48000)}.carry(x, 48000, 3000, 9600, rand.New(rand.NewPCG(2, 1)))
+	r := s.dem.rx
+	for _, behind := range []int{0, 200, 480, 700, 9000} {
+		s.dem.Reset()
+		events := listen(s.dem, heard[:3000+len(x)+16+behind], len(heard)) // the room's filter is some samples late
+		if !slices.ContainsFunc(events, func(e modem.Event) bool { return e.Kind == modem.Announced }) {
+			t.Fatalf("%d samples behind the burst: %v", behind, kinds(events))
+		}
+		b := r.blocks
+		if heeds, want := b.heeds, min(behind, b.ringing); heeds < want || heeds > min(behind+64, b.ringing) {
+			t.Errorf("%d samples behind the burst: %d heeded, want %d", behind, heeds, want)
+		}
+		if b.ringing <= 1200 {
+			t.Fatalf("it rings for %d samples", b.ringing)
+		}
+		if next := int(r.waits(false)); next <= b.heeds && b.heeds < b.ringing || next > b.ringing {
+			t.Errorf("%d samples are heeded, and the next look is after %d of %d", b.heeds, next, b.ringing)
 		}
 	}
 }

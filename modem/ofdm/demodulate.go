@@ -25,7 +25,7 @@ type Demodulator struct {
 	state  state
 	found  *finder
 	shape  int     // of the blocks that the burst may be, the next to try
-	look   int     // at the burst, the next
+	looked bool    // at the burst, in vain
 	near   int64   // where found saw its chirp
 	start  float64 // of the burst
 	end    int64   // of it, when its header is known
@@ -272,7 +272,7 @@ func (d *Demodulator) readHeader(emit func(modem.Event)) bool {
 	d.inside.begin()
 	d.rx.within = d.rx.within[:0]
 	emit(d.told(modem.Announced, &d.event, &d.rx.headWay, p.head))
-	d.state, d.look = reading, 0
+	d.state, d.looked = reading, false
 	return true
 }
 
@@ -296,20 +296,22 @@ func (d *Demodulator) readBurst(emit func(modem.Event)) bool {
 	if d.lookInside(emit) {
 		return true
 	}
-	wait, last := d.rx.waits(d.look)
-	switch {
-	case d.end+wait <= d.have():
-	case d.gone():
-		d.end, last = d.watch.at, true
-	default:
-		return false
+	ready, gone := d.end+d.rx.waits(!d.looked) <= d.have(), false
+	if !ready {
+		if gone = d.gone(); !gone {
+			return false
+		}
+	}
+	last := d.rx.heed(d.have()-d.end) || gone
+	if gone {
+		d.end = d.watch.at
 	}
 	if d.prof.pair {
 		d.rx.second = d.channel(1 - d.lead)
 	}
 	b := d.rx.readBurst(d.channel(d.lead), d.origin)
 	if !last && !whole(b) {
-		d.look++
+		d.looked = true
 		return true
 	}
 	d.rx.settle()

@@ -80,6 +80,7 @@ type fitter struct {
 
 	// Chirp and gap.
 	seen   int         // samples, from pre samples before the chirp on
+	shown  int         // of the taps, by them
 	size   int         // of the transform
 	chirp  []complex64 // spectrum of the chirp at that size
 	thrift float32     // 1/σ²
@@ -131,10 +132,8 @@ func (f *fitter) setPrior(v *decay, taps, pre int, times float64) {
 // it.
 func (f *fitter) setChirp(c []float32, gap, pre int) {
 	f.seen = pre + len(c) + gap
-	f.size = 8
-	for f.size < f.seen+len(c) {
-		f.size *= 2
-	}
+	f.size = dsp.SizeFrom(f.seen + len(c) - pre)
+	f.shown = min(f.seen, f.size-len(c)) // the last ones' chirps are as good as over before they begin
 	f.time = resize(f.time, f.size)
 	clear(f.time)
 	copy(f.time, c)
@@ -233,7 +232,7 @@ func (f *fitter) apply(dst, src []float32, block bool) {
 // throughChirp adds the share of chirp and gap in apply to f.sum.
 func (f *fitter) throughChirp(src []float32) {
 	f.time = resize(f.time, f.size)
-	m := min(f.taps, f.seen)
+	m := min(f.taps, f.shown)
 	for i, v := range src[:m] {
 		f.time[i] = v * f.root[i]
 	}
@@ -263,7 +262,7 @@ func (f *fitter) backChirp() {
 		f.spectrum[k] = complex(real(v)*real(c)+imag(v)*imag(c), imag(v)*real(c)-real(v)*imag(c))
 	}
 	fft.Inverse(f.time, f.spectrum)
-	m := min(f.taps, f.seen)
+	m := min(f.taps, f.shown)
 	for i, v := range f.time[:m] {
 		f.sum[i] += v
 	}

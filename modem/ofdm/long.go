@@ -11,6 +11,8 @@ package ofdm
 //
 // The response is that of joint.go, from the carriers of all symbols at once.
 
+import "lightsong/modem/dsp"
+
 // longSymbol is the length in samples at the base rate from which on a body is
 // read like that.
 const longSymbol = 32768
@@ -165,10 +167,7 @@ func (l *longReader) cancel(body []symbol) {
 	if reach <= free {
 		return
 	}
-	size := 8
-	for size < 2*reach+f.pre {
-		size *= 2
-	}
+	size := dsp.SizeFrom(2*reach + f.pre)
 	fft := f.fft(size)
 	l.behind = resize(l.behind, size)
 	clear(l.behind)
