@@ -551,6 +551,7 @@ func (e *Engine) silence(now time.Time, p *peer) {
 		a.floor.toldMore = false
 	}
 	e.noAnswer(now, p)
+	p.steady = now
 	if a.asked == p {
 		a.asked = nil
 		e.endExchange(now)

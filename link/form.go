@@ -414,6 +414,9 @@ func (e *Engine) outcome(p *peer, b *sentBurst, lost int) {
 			p.wellOut = b.mode
 		}
 	}
+	if lost == len(b.pieces) {
+		p.steady = p.heard
+	}
 	isBrief := isBrief(b.form, b.airtime)
 	switch {
 	case bad && !b.blamed:

@@ -825,6 +825,50 @@ func TestBlockWhenCalmed(t *testing.T) {
 	}
 }
 
+// What waited while questions stayed unanswered, and bursts were lost whole, did not wait because its sender was too fast.
+func TestCoDelWaitsForWhatIsLost(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		lose func(e *Engine, p *peer, now time.Time)
+		want bool // that nothing is dropped
+	}{
+		{"nothing is lost", func(*Engine, *peer, time.Time) {}, false},
+		{"no answer comes", func(e *Engine, p *peer, now time.Time) {
+			p.heard = now
+			e.silence(now, p)
+			p.silent, p.unheard, p.unsteady = 0, 0, false
+		}, true},
+		{"bursts are lost whole", func(e *Engine, p *peer, now time.Time) {
+			p.heard = now
+			e.outcome(p, &sentBurst{pieces: make([][]piece, 3)}, 3)
+		}, true},
+		{"bursts are lost in part", func(e *Engine, p *peer, now time.Time) {
+			p.heard = now
+			e.outcome(p, &sentBurst{pieces: make([][]piece, 3)}, 2)
+		}, false},
+	} {
+		m := newMedium(t, testSeed)
+		a, b := m.add("alpha", func(c *Config) { c.Queue = FQCoDel }), m.add("beta", nil)
+		m.meet()
+		e := a.engine
+		m.run(10*time.Second, func() bool { return !e.current.active && e.access.asked == nil })
+		p, now := e.peerNamed("beta"), m.now
+		for i := range 20 {
+			if err := e.EnqueuePacket(now, udp(a.addr, b.addr, 1, i, 500)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		before := e.stats.Queue.Dropped
+		for end := now.Add(20 * time.Second); now.Before(end); now = now.Add(100 * time.Millisecond) {
+			c.lose(e, p, now)
+			e.nextPacket(now, p)
+		}
+		if n := e.stats.Queue.Dropped - before; (n == 0) != c.want {
+			t.Errorf("%s: %d packets were dropped", c.name, n)
+		}
+	}
+}
+
 // What waits because an end is moved is no queue that a sender built: CoDel counts from the end of it.
 func TestCoDelWaitsForTheEndOfMotion(t *testing.T) {
 	m := newMedium(t, testSeed)

@@ -96,7 +96,7 @@ type peer struct {
 	agreed           int                // bursts in a row that say it is another
 	unsteady         bool               // the path to it changes, or did so a moment ago
 	vain             int                // bursts to it in a row that were lost, slow modes not counted
-	steady           time.Time          // the path was last seen to change: what waited until then is not what its sender was too fast for
+	steady           time.Time          // the path was last seen to change, or to carry nothing: what waited until then is not what its sender was too fast for
 	roomy            kept               // the most that might wait for it
 	wide             kept               // the most that might be under way to it
 	sounded          bool               // a plain burst with data went to it, which tells what more of them would see
