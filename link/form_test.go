@@ -605,11 +605,11 @@ func TestLeavesSome(t *testing.T) {
 // A burst that names the next speaker is no longer than it was meant to be, whatever an octet of the control block takes.
 func TestRoomForTheNext(t *testing.T) {
 	named := 0
-	for octet := range 20 * time.Millisecond / (100 * time.Microsecond) {
+	for tenths := range 200 { // of a millisecond, an octet
 		m := newMedium(t, testSeed)
 		m.table = quickModes()
 		m.took = func(b *phy.Burst) time.Duration {
-			return modelAirtime(m.table)(b) + time.Duration(len(b.Control))*octet*100*time.Microsecond
+			return modelAirtime(m.table)(b) + time.Duration(len(b.Control)*tenths)*time.Millisecond/10
 		}
 		n, other := m.add("alpha", nil), m.add("beta", nil)
 		m.add("gamma", nil)
