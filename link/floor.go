@@ -177,8 +177,8 @@ func (e *Engine) enough(now time.Time, with *peer, cost time.Duration) time.Dura
 // fair is how long a burst to p may be that leaves nothing to send while others have more, or may have come
 // to want as much at the same moment; 0: as long as any. One that has what it wanted before the others have
 // any is over in half of the time. Of two, what counts is the other's last burst. Of more, whose turns are single bursts, who is
-// ready a round before the others has carried no more than a burst's worth more: it leaves a third to theirs, if that
-// is more than what another exchange costs.
+// ready a burst before the others is so a round before them: that burst leaves a third to the turn after theirs, if it
+// is longer than what another exchange costs.
 func (e *Engine) fair(now time.Time, p *peer, cost time.Duration) time.Duration {
 	switch a := &e.access; {
 	case e.cfg.Caps.FullDuplex:

@@ -825,6 +825,23 @@ func TestBlockWhenCalmed(t *testing.T) {
 	}
 }
 
+// backlogged is a station with FQ-CoDel, a peer for which twenty packets wait, and the time.
+func backlogged(t *testing.T, edit func(*Config)) (*Engine, *peer, time.Time) {
+	t.Helper()
+	m := newMedium(t, testSeed)
+	a, b := m.add("alpha", edit), m.add("beta", edit)
+	m.meet()
+	e := a.engine
+	e.cfg.Queue = FQCoDel
+	m.run(10*time.Second, func() bool { return !e.current.active && e.access.asked == nil })
+	for i := range 20 {
+		if err := e.EnqueuePacket(m.now, udp(a.addr, b.addr, 1, i, 500)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return e, e.peerNamed("beta"), m.now
+}
+
 // What waited while questions stayed unanswered, and bursts were lost whole, did not wait because its sender was too fast.
 func TestCoDelWaitsForWhatIsLost(t *testing.T) {
 	for _, c := range []struct {
@@ -847,17 +864,7 @@ func TestCoDelWaitsForWhatIsLost(t *testing.T) {
 			e.outcome(p, &sentBurst{pieces: make([][]piece, 3)}, 2)
 		}, false},
 	} {
-		m := newMedium(t, testSeed)
-		a, b := m.add("alpha", func(c *Config) { c.Queue = FQCoDel }), m.add("beta", nil)
-		m.meet()
-		e := a.engine
-		m.run(10*time.Second, func() bool { return !e.current.active && e.access.asked == nil })
-		p, now := e.peerNamed("beta"), m.now
-		for i := range 20 {
-			if err := e.EnqueuePacket(now, udp(a.addr, b.addr, 1, i, 500)); err != nil {
-				t.Fatal(err)
-			}
-		}
+		e, p, now := backlogged(t, nil)
 		before := e.stats.Queue.Dropped
 		for end := now.Add(20 * time.Second); now.Before(end); now = now.Add(100 * time.Millisecond) {
 			c.lose(e, p, now)
@@ -871,17 +878,7 @@ func TestCoDelWaitsForWhatIsLost(t *testing.T) {
 
 // What waits because an end is moved is no queue that a sender built: CoDel counts from the end of it.
 func TestCoDelWaitsForTheEndOfMotion(t *testing.T) {
-	m := newMedium(t, testSeed)
-	a, b := m.add("alpha", func(c *Config) { c.Queue = FQCoDel; withForms(c) }), m.add("beta", withForms)
-	m.meet()
-	e := a.engine
-	m.run(10*time.Second, func() bool { return !e.current.active && e.access.asked == nil })
-	p, now := e.peerNamed("beta"), m.now
-	for i := range 20 {
-		if err := e.EnqueuePacket(now, udp(a.addr, b.addr, 1, i, 500)); err != nil {
-			t.Fatal(err)
-		}
-	}
+	e, p, now := backlogged(t, withForms)
 	drops := func(d time.Duration) uint64 {
 		before := e.stats.Queue.Dropped
 		for end := now.Add(d); now.Before(end); now = now.Add(100 * time.Millisecond) {

@@ -331,7 +331,7 @@ func (b *blockReader) measure() {
 			}
 		}
 	}
-	// What is heard of the burst shows no tap that comes later.
+	// What is heard by the burst's end shows no tap that comes later.
 	taps := min(int(v.length(0.25*baseRate*float64(times))), p.bodyAt+p.body.n)
 	f.setPrior(v, pre+max(64*times, taps), pre, float64(times))
 }
@@ -526,7 +526,8 @@ func (b *blockReader) references(head bool) {
 func (p *plan) leftOut(j int) bool { return j%p.pilots == 0 && j/p.pilots%8 == 5 }
 
 // iterate estimates the channel anew from what is known of the burst, and makes
-// carriers y of the block with as much of the echoes right as possible, in so many steps of the fit, which begins where the last one ended.
+// carriers y of the block with as much of the echoes right as possible, in so many
+// steps of the fit, which begins where the last one ended.
 func (b *blockReader) iterate(steps int) {
 	p := &b.plan
 	f := &b.fit

@@ -296,14 +296,12 @@ func (d *Demodulator) readBurst(emit func(modem.Event)) bool {
 	if d.lookInside(emit) {
 		return true
 	}
-	ready, gone := d.end+d.rx.waits(!d.looked) <= d.have(), false
-	if !ready {
-		if gone = d.gone(); !gone {
-			return false
-		}
+	ready := d.end+d.rx.waits(!d.looked) <= d.have()
+	if !ready && !d.gone() {
+		return false
 	}
-	last := d.rx.heed(d.have()-d.end) || gone
-	if gone {
+	last := d.rx.heed(d.have()-d.end) || !ready
+	if !ready {
 		d.end = d.watch.at
 	}
 	if d.prof.pair {

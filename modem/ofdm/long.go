@@ -1,5 +1,7 @@
 package ofdm
 
+import "lightsong/modem/dsp"
+
 // In a room even a prefix of 85 ms is too short for a dense constellation: what
 // rings on behind it falls into the next symbol. Bodies of long symbols are
 // therefore read in passes, and each takes what is believed of the burst out of
@@ -10,8 +12,6 @@ package ofdm
 //	        └── symbols without the echoes of their neighbours ◄──┘
 //
 // The response is that of joint.go, from the carriers of all symbols at once.
-
-import "lightsong/modem/dsp"
 
 // longSymbol is the length in samples at the base rate from which on a body is
 // read like that.
