@@ -31,11 +31,11 @@ func (e *Engine) swap() {
 		e.spare.control, e.spare.block, e.spare.store, e.spare.frames
 }
 
-// inserts tells whether a packet of so many octets may be sent in the middle of another burst, if it goes
-// in a mode.
-func (e *Engine) inserts(mode, control, octets int) bool {
+// innerAirtime is the airtime of a packet of so many octets in the middle of another burst, if it goes
+// in a mode; 0 if it may not.
+func (e *Engine) innerAirtime(mode, control, octets int) time.Duration {
 	if e.cfg.Caps.Inserts == nil {
-		return false
+		return 0
 	}
 	e.airtime(mode, control, 1, min(octets, e.modes[mode].FrameOctets))
 	return e.cfg.Caps.Inserts(&e.probe)
@@ -57,11 +57,15 @@ func (e *Engine) Urgent(now time.Time) bool {
 	few := p.pending(p.windowOpen())
 	p.hurry = false
 	mode := e.sendMode(p)
-	if few == 0 || !e.inserts(mode, len(e.block), few) {
+	if few == 0 {
+		return false
+	}
+	airtime := e.innerAirtime(mode, len(e.block), few)
+	if airtime == 0 {
 		return false
 	}
 	// As with bursts of their own, of which there may be as many.
-	if at := p.hurried.Add(hurryShare * e.airtime(mode, len(e.block), 1, min(few, e.modes[mode].FrameOctets))); now.Before(at) {
+	if at := p.hurried.Add(hurryShare * airtime); now.Before(at) {
 		e.insertAt = at
 		return false
 	}
@@ -82,6 +86,7 @@ func (e *Engine) NextInsert(now time.Time, dst *phy.Burst) bool {
 	e.swap()
 	e.inner, e.current = e.current, outer
 	if built {
+		e.inner.airtime = e.cfg.Caps.Inserts(dst)
 		outer.peer.hurried, e.insertAt = now, time.Time{}
 	}
 	return built

@@ -185,7 +185,12 @@ func (m *medium) newEngine(n *node, edit func(*Config)) *Engine {
 		Queue:    FQ, // these tests count every packet; queue_test.go has CoDel's
 	}
 	if m.pitch > 0 {
-		cfg.Caps.Inserts = func(b *phy.Burst) bool { return m.airtime(b) < longestInner+100*time.Millisecond }
+		cfg.Caps.Inserts = func(b *phy.Burst) time.Duration {
+			if d := m.airtime(b); d < longestInner+100*time.Millisecond {
+				return d
+			}
+			return 0
+		}
 	}
 	if edit != nil {
 		edit(&cfg)

@@ -154,7 +154,7 @@ func (e *Engine) budget(now time.Time, p *peer, mode, control int) time.Duration
 			budget = min(budget, slowBurst)
 		}
 	}
-	if e.cfg.Queue != FIFO && !e.inserts(mode, control, quantum) && (e.inInteraction(now, p) || !e.cfg.Caps.FullDuplex && (e.inHurry(now) || e.othersHurry(now))) {
+	if e.cfg.Queue != FIFO && e.innerAirtime(mode, control, quantum) == 0 && (e.inInteraction(now, p) || !e.cfg.Caps.FullDuplex && (e.inHurry(now) || e.othersHurry(now))) {
 		k, octets := evenly(p.pending(p.windowOpen()), e.modes[mode].FrameOctets)
 		if e.cfg.Caps.FullDuplex && p.alone() && k <= e.longest(mode, control, octets, p.tx.loss, budget) {
 			// All that waits is of the flow that somebody waits for, and is there

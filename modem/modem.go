@@ -125,14 +125,16 @@ type Former interface{ Form(b *Burst) Form }
 
 // Inserter is a Modulator whose receivers read a burst in the middle of another one,
 // and then the rest of that. Positions count samples, of two channels pairs. Seams and
-// FitsInside may be called from any goroutine; only the lengths in b matter.
+// InnerSamples may be called from any goroutine; only the lengths in b matter.
 type Inserter interface {
 	// Seams appends the positions in b, in order, at which another burst may be
 	// inserted; there may be none.
 	Seams(dst []int, b *Burst) []int
-	// FitsInside tells whether b may be inserted. What is inserted into one burst
-	// takes at most as long as that.
-	FitsInside(b *Burst) bool
+	// InnerSamples is how long b is in the middle of another burst, where less of it may be needed; 0 if it
+	// may not be inserted. What is inserted into one burst takes at most as long as that.
+	InnerSamples(b *Burst) int
+	// AppendInner is AppendBurst for a burst that is to be inserted.
+	AppendInner(dst []float32, b *Burst) ([]float32, error)
 	// Insert puts the samples of the burst inner into those of another, x, at one of
 	// its seams, and returns by how much what is behind it has moved. It allocates
 	// only when x is too small.

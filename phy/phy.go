@@ -82,9 +82,9 @@ type Caps struct {
 	// Combines: receivers add up what they hear of a frame that comes again, octet by
 	// octet the same, after it was lost.
 	Combines bool
-	// Inserts tells whether a burst may be inserted into others; only the lengths in it
-	// matter. nil unless the PHY is an Inserter.
-	Inserts func(*Burst) bool
+	// Inserts is the airtime of a burst in the middle of others, 0 if it may not be inserted; only the
+	// lengths in it matter. nil unless the PHY is an Inserter.
+	Inserts func(*Burst) time.Duration
 }
 
 // Inserter is a PHY that can put a short burst into the middle of the one that it is

@@ -92,7 +92,7 @@ func (p *plan) block(prof *profile, s scale) {
 
 // setBlock lays out a block burst; class and pilots are set.
 func (p *plan) setBlock(s scale, b blockShape) {
-	p.isBlock = true
+	p.isBlock, p.inside = true, false
 	p.shape = b
 	p.chirp = p.class.chirp * s.times
 	p.bodyAt = p.chirp + b.gap*s.times

@@ -14,6 +14,15 @@ type channel struct {
 	late  float64   // root mean square delay spread, internal samples; 0 if no echo was seen
 }
 
+// copy makes c what another one is.
+func (c *channel) copy(d *channel) {
+	h, noise := resize(c.h, len(d.h)), resize(c.noise, len(d.noise))
+	copy(h, d.h)
+	copy(noise, d.noise)
+	*c = *d
+	c.h, c.noise = h, noise
+}
+
 // estimator turns received symbols with known carriers into a channel. It owns
 // the scratch memory.
 type estimator struct {

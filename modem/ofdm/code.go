@@ -148,7 +148,7 @@ func (p *plan) controlBits() (at, bits int) {
 		return at, 2 * p.controlCells
 	}
 	total := 0
-	for i := range p.headCount - p.class.training {
+	for i := range p.headCount - p.headTraining {
 		total += 2 * p.headPlaces(i)
 	}
 	if p.control == 0 || p.joint {
@@ -205,22 +205,22 @@ func (c *coder) headValues(dst []complex64, p *plan, i int) []complex64 {
 	for j := range dst {
 		dst[j] = known(p.headPart(), i, j)
 	}
-	if i < p.class.training {
+	if i < p.headTraining {
 		return dst
 	}
-	s := i - p.class.training
+	s := i - p.headTraining
 	base := 0
 	for j := range s {
 		base += p.headPlaces(j)
 	}
 	o := p.headOrder()
-	offset := pilotOffset(s, p.class.pilots)
+	offset, every := p.headComb(s)
 	n := p.headPlaces(s)
-	invert := spread(n)
+	invert := spread(max(n, 1))
 	place := 0
 	q := c.qam(2)
 	for j := range dst {
-		if j%p.class.pilots == offset {
+		if j%every == offset {
 			continue
 		}
 		if v := 2 * o.symbolAt(place, base, n, invert); v < len(c.head) {

@@ -56,7 +56,7 @@ func NewDemodulator(name string, rate int) (*Demodulator, error) {
 	for i := range p.classes {
 		d.finders = append(d.finders, newFinder(p, s, i, d.thinned.thin))
 	}
-	d.inside.finders = findersInside(p, d.finders)
+	d.inside.finders = findersInside(p, s, d.finders)
 	return d, nil
 }
 
@@ -234,15 +234,14 @@ func (d *Demodulator) inspect(f *finder, n int64) {
 // locate finds the direct wave around the chirp.
 func (d *Demodulator) locate(emit func(modem.Event)) bool {
 	f := d.found
-	reach := min(int(d.prof.spread*float64(d.scale.rate)), f.hop()/2)
 	first := max(d.near-int64(f.hop()/2), d.origin)
 	if first+int64(f.n) > d.have() {
 		return false
 	}
-	d.start = float64(first) + f.pinpoint(d.from(first)[:f.n], int(d.near-first), reach)
+	d.start = float64(first) + f.pinpoint(d.from(first)[:f.n], int(d.near-first))
 	if d.prof.pair {
 		d.lead = 1 - d.lead
-		other := float64(first) + f.pinpoint(d.from(first)[:f.n], int(d.near-first), reach)
+		other := float64(first) + f.pinpoint(d.from(first)[:f.n], int(d.near-first))
 		d.lead = 1 - d.lead
 		d.rx.lag = math.Round(other - d.start)
 	}
@@ -280,7 +279,7 @@ func (d *Demodulator) readHeader(emit func(modem.Event)) bool {
 // from the other one.
 func (d *Demodulator) readHead(class int) bool {
 	for range d.prof.channels() {
-		if d.rx.readHeader(d.channel(d.lead), d.origin, d.start, class) {
+		if d.rx.readHeader(d.channel(d.lead), d.origin, d.start, class, d.found.inside) {
 			return true
 		}
 		if d.prof.pair {
@@ -330,7 +329,7 @@ func (d *Demodulator) tryHeader() (ready, ok bool) {
 	class := d.found.class
 	c := &d.prof.classes[class]
 	if !d.prof.inBlocks(class) {
-		pl := headPlan(d.prof, d.scale, class)
+		pl := headPlan(d.prof, d.scale, class, d.found.inside)
 		if int64(math.Ceil(d.start+float64(pl.headerSamples())*d.scale.ratio)) > d.have() {
 			return false, false
 		}

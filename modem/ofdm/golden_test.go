@@ -23,6 +23,7 @@ type golden struct {
 	Frames   int       `json:"frames"`
 	Octets   int       `json:"octets"`
 	Control  int       `json:"control"`
+	Inside   bool      `json:"inside,omitempty"` // as it is in the middle of another one; then without LLRs
 	Samples  int       `json:"samples"`
 	HeadBits uint32    `json:"head_bits"` // CRC-32 of the coded bits of header and control block, scrambled
 	BodyBits uint32    `json:"body_bits"` // of the frames
@@ -57,6 +58,9 @@ func TestGolden(t *testing.T) {
 		{Profile: "cable", MCS: 45, Frames: 3, Octets: 200},
 		{Profile: "cable", MCS: 12, Frames: 1, Octets: 20, Control: 40},
 		{Profile: "cable2", MCS: 39, Frames: 3, Octets: 200, Control: 5},
+		{Profile: "cable", MCS: 14, Frames: 1, Octets: 59, Control: 13, Inside: true},
+		{Profile: "cable", MCS: 11, Frames: 1, Octets: 20, Control: 8, Inside: true},
+		{Profile: "cable2", MCS: 20, Frames: 1, Octets: 100, Control: 8, Inside: true},
 		{Profile: "air", MCS: 14, Frames: 1, Octets: 50},
 		{Profile: "air", MCS: 24, Frames: 2, Octets: 1500, Control: 8},
 		{Profile: "air", MCS: 19, Frames: 1, Octets: 64, Control: 12},
@@ -69,7 +73,7 @@ func TestGolden(t *testing.T) {
 		for i := range g.Frames {
 			b.Frames = append(b.Frames, counting(i+1, g.Octets))
 		}
-		x, err := s.mod.AppendBurst(nil, b)
+		x, err := s.mod.appendAt(nil, b, g.Inside)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -79,6 +83,10 @@ func TestGolden(t *testing.T) {
 		g.BodyBits = crc32.ChecksumIEEE(s.mod.coder.body)
 		for i := 0; i < len(x); i += 101 {
 			g.Wave = append(g.Wave, x[i])
+		}
+		if g.Inside {
+			got = append(got, g)
+			continue
 		}
 		// The LLRs of the first pass, before the decoder has turned them.
 		rng := rand.New(rand.NewPCG(1, 1))
@@ -96,7 +104,7 @@ func TestGolden(t *testing.T) {
 			r.blocks.openBody(y, 0)
 			r.blocks.cellLLRs()
 		} else {
-			if !r.readHeader(y, 0, 0, sent.classIndex) {
+			if !r.readHeader(y, 0, 0, sent.classIndex, false) {
 				t.Fatalf("%s MCS %d: no header", g.Profile, g.MCS)
 			}
 			r.store = r.store[:0]

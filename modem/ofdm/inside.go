@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"lightsong/modem"
+	"lightsong/modem/dsp"
 )
 
 // A burst may come in the middle of another one: where the medium is open both ways
@@ -12,21 +13,23 @@ import (
 // instead, and the bulk is late by just what the small one takes.
 // (IEEE 802.3br does so with frames: express traffic and preemptable traffic.)
 //
-//	| head | symbol | … | symbol | fade | chirp … the inner burst … fade | symbol | …
-//	                     seam ┘                                           └ goes on
+//	| head | symbol | … | symbol | fade | the inner burst … fade | symbol | …
+//	                     seam ┘                                  └ goes on
 //
 // At a seam, which is the beginning of a symbol, the outer burst fades out as a burst
 // does that is over, the inner one follows, and the outer one goes on as if nothing had
 // been. Both come from one sample clock, so that a receiver who has read the
 // inner one's header knows to the sample where the rest is. It knows where seams are,
-// too, and looks for a chirp in no other place. What is lost if it errs is the outer
-// burst.
+// too, and looks for an inner burst in no other place: that needs no chirp and no training, which would be
+// half of a small packet's airtime, but some known carriers in the header's first symbol. (Blocks begin with
+// their chirp as ever.) What is lost if the receiver errs is the outer burst.
 
 const (
-	seamRest   = 4096  // samples at the base rate: in a burst that is nearly over nothing is inserted; more than any chirp there and its header
-	seamChirp  = 1024  // of the longest chirp of an inner burst
-	seamReach  = 16    // by which its beginning may be mistaken: a few ppm of a second
+	seamRest   = 4096  // samples at the base rate: in a burst that is nearly over nothing is inserted; more than is looked at to find one
+	seamReach  = 16    // by which its beginning may be mistaken: some ppm of a second
+	seamFar    = 40    // and where the head does not tell the skew so well; the known carriers look alike 85 samples apart
 	insetLimit = 24000 // that it lasts, half a second
+	seamChance = 20    // squared standard deviations that it must stand out: by chance a seam in 2000 does, and a header is tried in vain
 )
 
 // inset is a burst in the middle of another: before which symbol of the body, and
@@ -45,7 +48,7 @@ func (p *plan) seam(prof *profile, s scale, i int) (at int, ok bool) {
 
 // fitsInside tells whether the burst may be inserted into another of the profile.
 func (p *plan) fitsInside(prof *profile, s scale) bool {
-	return prof.seams && p.class.chirp <= seamChirp && p.samples <= insetLimit*s.times
+	return prof.seams && (p.inside || p.isBlock) && p.samples <= insetLimit*s.times
 }
 
 // Seams implements modem.Inserter. Where samples are resampled there are none, as a seam
@@ -64,10 +67,18 @@ func (m *Modulator) Seams(dst []int, b *modem.Burst) []int {
 	}
 }
 
-// FitsInside implements modem.Inserter.
-func (m *Modulator) FitsInside(b *modem.Burst) bool {
+// InnerSamples implements modem.Inserter.
+func (m *Modulator) InnerSamples(b *modem.Burst) int {
 	var p plan
-	return m.scale.ratio == 1 && m.prepare(&p, b) == nil && p.fitsInside(m.prof, m.scale)
+	if m.scale.ratio != 1 || m.prepareAt(&p, b, true) != nil || !p.fitsInside(m.prof, m.scale) {
+		return 0
+	}
+	return p.samples
+}
+
+// AppendInner implements modem.Inserter.
+func (m *Modulator) AppendInner(dst []float32, b *modem.Burst) ([]float32, error) {
+	return m.appendAt(dst, b, true)
 }
 
 // Insert implements modem.Inserter.
@@ -104,7 +115,7 @@ func (r *receiver) addBody() {
 
 // inside is what a Demodulator knows of bursts in the middle of the one in progress.
 type inside struct {
-	finders []*finder    // of their chirps, the quickest first; none where there are no seams
+	finders []*finder    // of their beginnings, the quickest first; none where there are no seams
 	reader  *Demodulator // of them; it has no samples of its own
 	seam    int          // the next one to be looked at
 	try     int          // index of the finder that looks there
@@ -115,15 +126,37 @@ type inside struct {
 	ended   bool
 }
 
-// findersInside are those of a profile's finders that look for bursts in the middle of others.
-func findersInside(p *profile, finders []*finder) (some []*finder) {
-	for _, f := range finders {
-		if p.seams && p.classes[f.class].chirp <= seamChirp {
-			some = append(some, f)
+// findersInside look for bursts in the middle of others; outside are those of the profile's chirps.
+func findersInside(p *profile, s scale, outside []*finder) (some []*finder) {
+	if !p.seams {
+		return nil
+	}
+	for i := range p.classes {
+		switch {
+		case p.classes[i].inside > 0:
+			some = append(some, newInsideFinder(p, s, i))
+		case p.inBlocks(i):
+			some = append(some, outside[i])
 		}
 	}
 	slices.SortStableFunc(some, func(a, b *finder) int { return a.n - b.n })
 	return some
+}
+
+// newInsideFinder is the finder of the known carriers that bursts of a class begin with in the middle of others.
+func newInsideFinder(p *profile, s scale, class int) *finder {
+	pl := headPlan(p, s, class, true)
+	g := pl.head
+	spectrum, period := make([]complex64, g.n/2+1), make([]float32, g.n)
+	offset, every := pl.headComb(0)
+	for j := offset; j < g.carriers; j += every {
+		spectrum[g.first+j] = known(pl.headPart(), 0, j)
+	}
+	dsp.NewRealFFT(g.n).Inverse(period, spectrum)
+	f := finderOf(append(slices.Clone(period[g.n-g.cp:]), period...), pl.class, s, seamChance)
+	f.class, f.inside = class, true
+	f.reach, f.early = seamReach*s.times, 1 // a lead has one wave
+	return f
 }
 
 // begin prepares for a new burst.
@@ -152,7 +185,7 @@ func (d *Demodulator) lookInside(emit func(modem.Event)) bool {
 	}
 	at += in.length + d.prof.taper*d.scale.times
 	begin := int64(math.Round(r.clock.start + float64(at)*r.step()))
-	reach := seamReach * d.scale.times
+	reach := int(max(seamReach, min(4*r.clock.skewError*float64(at)/float64(d.scale.times), seamFar))) * d.scale.times
 	for ; in.try < len(in.finders); in.try++ {
 		f := in.finders[in.try]
 		first := max(begin-int64(reach), d.origin)
@@ -169,17 +202,22 @@ func (d *Demodulator) lookInside(emit func(modem.Event)) bool {
 	return true
 }
 
-// beginInside begins to read the burst whose chirp a finder saw near a sample.
+// beginInside begins to read the burst whose beginning a finder saw near a sample.
 func (d *Demodulator) beginInside(f *finder, near int64) {
 	in := &d.inside
 	if in.reader == nil {
 		in.reader = &Demodulator{prof: d.prof, scale: d.scale, finders: d.finders, rx: newReceiver(d.prof, d.scale)}
+		in.reader.rx.outer = d.rx
 		in.reader.rx.again = d.rx.again // what was lost within one may come again without
 		in.emit = d.heardInside
 	}
 	v := in.reader
 	v.found, v.near, v.lead, v.state = f, near, d.lead, locating
-	v.rx.lag = d.rx.lag
+	v.rx.lag, v.rx.around = d.rx.lag, d.rx.clock
+	at, _ := d.rx.plan.seam(d.prof, d.scale, in.seam)
+	at += in.length + d.prof.taper*d.scale.times
+	v.rx.around.start += float64(at) * d.rx.step()
+	v.rx.around.centre -= float64(at)
 	in.reading, in.ended = true, false
 }
 
@@ -197,6 +235,37 @@ func (d *Demodulator) readInside(emit func(modem.Event)) bool {
 	}
 	in.reading = false
 	return true
+}
+
+// join transforms the symbols that begin a burst in the middle of another one. Both have the same clock and, where their heads
+// are of the same numerology, the same channel, of which the outer one's training tells more than some carriers of a symbol. By how much the
+// symbols are off where they should be tells the skew, over all the time between.
+func (r *receiver) join(g geometry, head []symbol) {
+	r.clock = r.around
+	drift := -r.clock.skewError * r.clock.centre
+	r.clock.centre, r.clock.delayError, r.clock.skewError = 0, math.Hypot(r.clock.delayError, drift), 0
+	var way *channel
+	if outer := r.outer; outer.plan.head == g && r.plan.class.inside > 1 {
+		way = &r.headWay
+		way.copy(&outer.headWay)
+	}
+	r.transform(g, head)
+	centre, delay, _ := r.search(g, head, way)
+	doubt := 0.25 * float64(r.scale.times)
+	share := drift * drift / (drift*drift + doubt*doubt)
+	r.shift(centre, 0, share*delay/(centre-r.around.centre))
+	r.clock.skewError = r.around.skewError * math.Sqrt(1-share)
+	for range 2 {
+		r.transform(g, head)
+		if way == nil {
+			r.est.estimate(&r.headWay, g, r.scale.times, head)
+		}
+		r.follow(g, head, &r.headWay, r.clock)
+	}
+	r.transform(g, head)
+	if way == nil {
+		r.est.estimate(&r.headWay, g, r.scale.times, head)
+	}
 }
 
 // heardInside takes what the reader tells.

@@ -3,6 +3,7 @@ package ofdm
 import (
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"lightsong/modem"
@@ -19,12 +20,12 @@ func (s *station) inserted(t testing.TB, outer *modem.Burst, inner []*modem.Burs
 	first := max(1, s.mod.plan.training)
 	moved := 0
 	for i, b := range inner {
-		y, err := s.mod.AppendBurst(nil, b)
+		y, err := s.mod.AppendInner(nil, b)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if !s.mod.FitsInside(b) {
-			t.Fatalf("%s MCS %d does not fit inside", s.mod.prof.name, b.MCS)
+		if n := s.mod.InnerSamples(b); n == 0 || n != len(y)/s.mod.prof.channels() {
+			t.Fatalf("%s MCS %d has %d samples inside, told %d", s.mod.prof.name, b.MCS, len(y)/s.mod.prof.channels(), n)
 		}
 		var n int
 		x, n = s.mod.Insert(x, all[seams[i]-first]+moved, y)
@@ -178,7 +179,7 @@ func TestInsideAllocates(t *testing.T) {
 		if received != 2*5 {
 			t.Errorf("%s: %d bursts received, want 10", c.profile, received)
 		}
-		y, err := s.mod.AppendBurst(nil, inner)
+		y, err := s.mod.AppendInner(nil, inner)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -218,6 +219,42 @@ func TestSeams(t *testing.T) {
 			if total-at < seamRest || i > 0 && at-seams[i-1] != 4096+96 {
 				t.Errorf("%s MCS %d: seams %v of %d samples", c.profile, c.mcs, seams, total)
 			}
+		}
+	}
+}
+
+// At the SNR of its mode and half a dB a short burst in the middle of another one is found and read, though it has neither chirp nor
+// training, and what it is in the middle of goes on.
+func TestInsideShort(t *testing.T) {
+	const seed, runs = 45, 60
+	for _, mcs := range []int{10, 12, 14, 20, 23} {
+		s := newStation(t, "cable", 48000)
+		rng := rand.New(rand.NewPCG(seed, uint64(mcs)))
+		found, read, whole := 0, 0, 0
+		for range runs {
+			outer, inner := burstOf(rng, mcs, 4, 400, 13), burstOf(rng, mcs, 1, 59, 8)
+			seam := 1 + rng.IntN(len(s.mod.Seams(nil, outer))-1)
+			x := s.inserted(t, outer, []*modem.Burst{inner}, []int{seam})
+			p := path{snr: s.mod.prof.modes[mcs].snr + 0.5, ppm: 200 * (rng.Float64() - 0.5)}
+			for _, e := range listen(s.dem, s.carry(p, x, 3000, 6000, rng), 480) {
+				if e.Kind != modem.Received {
+					continue
+				}
+				some := slices.ContainsFunc(e.Burst.Frames, func(f []byte) bool { return f != nil })
+				switch {
+				case !e.Within && some:
+					whole++
+				case e.Within && some:
+					read++
+					fallthrough
+				case e.Within:
+					found++
+				}
+			}
+		}
+		t.Logf("MCS %d: of %d %d found and %d read, %d outer ones", mcs, runs, found, read, whole)
+		if least := runs * 96 / 100; found < least || read < runs*90/100 || whole < least {
+			t.Errorf("seed %d: MCS %d: of %d %d found and %d read, %d outer ones", seed, mcs, runs, found, read, whole)
 		}
 	}
 }

@@ -110,7 +110,10 @@ func (s scale) device(n int) int {
 }
 
 // prepare makes the plan of a burst.
-func (m *Modulator) prepare(p *plan, b *modem.Burst) error {
+func (m *Modulator) prepare(p *plan, b *modem.Burst) error { return m.prepareAt(p, b, false) }
+
+// prepareAt is prepare for a burst that may be in the middle of another one.
+func (m *Modulator) prepareAt(p *plan, b *modem.Burst, inside bool) error {
 	octets := 0
 	for i, f := range b.Frames {
 		if i == 0 {
@@ -120,19 +123,24 @@ func (m *Modulator) prepare(p *plan, b *modem.Burst) error {
 			return fmt.Errorf("ofdm: %w: frame %d has %d octets, frame 0 has %d", modem.ErrBurst, i, len(f), octets)
 		}
 	}
-	return p.set(m.prof, m.scale, int(b.MCS), len(b.Frames), octets, len(b.Control))
+	return p.setAt(m.prof, m.scale, inside, int(b.MCS), len(b.Frames), octets, len(b.Control))
 }
 
 // AppendBurst implements modem.Modulator.
 func (m *Modulator) AppendBurst(dst []float32, b *modem.Burst) ([]float32, error) {
+	return m.appendAt(dst, b, false)
+}
+
+// appendAt is AppendBurst for a burst that may be in the middle of another one.
+func (m *Modulator) appendAt(dst []float32, b *modem.Burst, inside bool) ([]float32, error) {
 	p := &m.plan
-	if err := m.prepare(p, b); err != nil {
+	if err := m.prepareAt(p, b, inside); err != nil {
 		return dst, err
 	}
 	m.burst = resize(m.burst, p.samples)
 	clear(m.burst)
 	level := float32(math.Pow(10, usualLevel/20.))
-	for i, v := range m.chirps[p.classIndex] {
+	for i, v := range m.chirps[p.classIndex][:p.chirp] {
 		m.burst[i] = level * v
 	}
 	m.coder.encodeHead(p, b)

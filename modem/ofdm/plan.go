@@ -21,6 +21,7 @@ import (
 type plan struct {
 	mode       *mode
 	class      *class
+	inside     bool // in the middle of another burst: no chirp, and the first symbol is header and training in one
 	mcs        int
 	classIndex int
 
@@ -31,11 +32,12 @@ type plan struct {
 	units, unitOctets int
 	joint             bool
 
-	head       geometry
-	headAt     int // first sample of the first head symbol
-	headCount  int // symbols, training included
-	headerOnly int // symbols that the header alone fills, training excluded
-	chirp      int
+	head         geometry
+	headAt       int // first sample of the first head symbol
+	headTraining int // training symbols of the head
+	headCount    int // symbols, training included
+	headerOnly   int // symbols that the header alone fills, training excluded
+	chirp        int
 
 	body      geometry
 	bodyAt    int
@@ -85,6 +87,11 @@ const (
 // set makes the plan of a burst with so many frames of so many octets. The
 // error wraps modem.ErrBurst.
 func (p *plan) set(prof *profile, s scale, mcs, frames, octets, control int) error {
+	return p.setAt(prof, s, false, mcs, frames, octets, control)
+}
+
+// setAt is set for a burst that may be in the middle of another one.
+func (p *plan) setAt(prof *profile, s scale, inside bool, mcs, frames, octets, control int) error {
 	switch {
 	case mcs < 0 || mcs >= len(prof.modes):
 		return fmt.Errorf("ofdm: %w: MCS %d, the profile has %d", modem.ErrBurst, mcs, len(prof.modes))
@@ -100,7 +107,7 @@ func (p *plan) set(prof *profile, s scale, mcs, frames, octets, control int) err
 	}
 	m := &prof.modes[mcs]
 	c := &prof.classes[m.class]
-	*p = plan{mode: m, class: c, mcs: mcs, classIndex: m.class, frames: frames, octets: octets, control: control,
+	*p = plan{mode: m, class: c, inside: inside && c.inside > 0, mcs: mcs, classIndex: m.class, frames: frames, octets: octets, control: control,
 		units: frames, unitOctets: octets, pilots: prof.pilots, streams: prof.channels()}
 	if p.joint = frames == 1 && control > 0 && octets <= c.joint; p.joint {
 		p.unitOctets += control
@@ -128,7 +135,10 @@ func (p *plan) set(prof *profile, s scale, mcs, frames, octets, control int) err
 // setHead lays out the preamble and the head; class and control are set.
 func (p *plan) setHead(s scale) {
 	c := p.class
-	p.chirp = c.chirp * s.times
+	p.chirp, p.headTraining = c.chirp*s.times, c.training
+	if p.inside {
+		p.chirp, p.headTraining = 0, 0
+	}
 	p.headAt = p.chirp
 	p.head = s.geometry(c.head, c)
 	places := 0
@@ -143,7 +153,7 @@ func (p *plan) setHead(s scale) {
 			places += p.headPlaces(symbols)
 		}
 	}
-	p.headCount = c.training + symbols
+	p.headCount = p.headTraining + symbols
 }
 
 // setBody lays out the payload: in the numerology that is over first, or in one
@@ -238,7 +248,7 @@ func (p *plan) seconds(s scale) float64 {
 
 // headerSamples is how long the burst is known to be before its header is read.
 func (p *plan) headerSamples() int {
-	return p.headAt + (p.class.training+p.headerOnly)*p.head.length()
+	return p.headAt + (p.headTraining+p.headerOnly)*p.head.length()
 }
 
 // pilotOffset is where the comb of pilots of symbol i starts: it moves so that
@@ -248,7 +258,16 @@ func pilotOffset(i, every int) int { return i * (every/2 - 1 | 1) % every }
 // headPlaces is how many carriers of head symbol i (training excluded) are no
 // pilots.
 func (p *plan) headPlaces(i int) int {
-	return p.head.carriers - combSize(p.head.carriers, pilotOffset(i, p.class.pilots), p.class.pilots)
+	offset, every := p.headComb(i)
+	return p.head.carriers - combSize(p.head.carriers, offset, every)
+}
+
+// headComb is where the pilots of head symbol i (training excluded) lie.
+func (p *plan) headComb(i int) (offset, every int) {
+	if p.inside && i == 0 {
+		return 0, p.class.inside
+	}
+	return pilotOffset(i, p.class.pilots), p.class.pilots
 }
 
 // bodyPlaces is the same for symbol i of the body, all streams together: their
@@ -402,12 +421,17 @@ const (
 	bodyPart     = 2
 	rightPart    = 3 // body of the second stream
 	pairHeadPart = 4 // head of two channels, so that a receiver of one does not take the burst for its own
+	insideParts  = 4 // added, and the class, to those of the head in the middle of another burst, where nothing else tells the class
 )
 
 // headPart is the sequence of the head.
 func (p *plan) headPart() int {
+	part := headPart
 	if p.streams == 2 {
-		return pairHeadPart
+		part = pairHeadPart
 	}
-	return headPart
+	if p.inside {
+		part += insideParts + p.classIndex
+	}
+	return part
 }

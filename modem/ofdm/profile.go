@@ -41,6 +41,7 @@ type class struct {
 	lo, hi   float64 // Hz, of the band
 	weak     bool    // for modes in which a packet may take long
 	joint    int     // octets of the longest frame that is coded together with the control block
+	inside   int     // in the middle of another burst there is neither chirp nor training: one carrier in so many of the first symbol is known; 0: not there
 }
 
 // mode is one row of a profile's table, that is an MCS.
@@ -160,9 +161,9 @@ var cable = profile{
 	blockPilots: 8,
 	blockLeast:  1.2,
 	classes: []class{
-		{chirp: 192, head: cableQuick, training: 1, coded: 120, pilots: 12, lo: 500, hi: 21000},
-		{chirp: 448, head: cableHead, training: 1, coded: 232, pilots: 12, lo: 500, hi: 21000},
-		{chirp: 512, falling: true, head: cableHead, training: 1, coded: 720, pilots: 12, lo: 500, hi: 21000, weak: true, joint: 64},
+		{chirp: 192, head: cableQuick, training: 1, coded: 120, pilots: 12, lo: 500, hi: 21000, inside: 3},
+		{chirp: 448, head: cableHead, training: 1, coded: 232, pilots: 12, lo: 500, hi: 21000, inside: 3},
+		{chirp: 512, falling: true, head: cableHead, training: 1, coded: 720, pilots: 12, lo: 500, hi: 21000, weak: true, joint: 64, inside: 1},
 		{chirp: 4096, head: cableWeak, training: 3, coded: 5800, pilots: 12, lo: 500, hi: 21000, weak: true},
 		{chirp: 12288, falling: true, head: cableWeak, training: 6, coded: 36000, pilots: 8, lo: 500, hi: 21000, weak: true},
 		{chirp: 256, falling: true, coded: 232, lo: 500, hi: 21000}, // blocks

@@ -44,6 +44,8 @@ type receiver struct {
 	x      []float32 // device samples
 	origin int64     // number of x[0] in the stream; the clock counts as the stream does
 	within []inset   // bursts in the middle of this one
+	outer  *receiver // of the burst in whose middle this one may be
+	around clock     // that burst's, as if it had begun with this one
 	clock  clock
 	plan   plan
 
@@ -104,8 +106,8 @@ func newReceiver(p *profile, s scale) *receiver {
 
 // headPlan is the plan of a burst of the class as far as it is known before the
 // header is.
-func headPlan(p *profile, s scale, class int) plan {
-	pl := plan{class: &p.classes[class], pilots: p.pilots, streams: p.channels()}
+func headPlan(p *profile, s scale, class int, inside bool) plan {
+	pl := plan{class: &p.classes[class], classIndex: class, inside: inside, pilots: p.pilots, streams: p.channels()}
 	pl.setHead(s)
 	return pl
 }
@@ -209,14 +211,14 @@ func shiftSymbols(symbols []symbol, g geometry, centre, delay, skew float64) {
 // readHeader finds out when exactly the burst that begins near start in the
 // stream was sent and reads its header. It fills r.plan and r.clock. x are the
 // samples from number origin on.
-func (r *receiver) readHeader(x []float32, origin int64, start float64, class int) bool {
+func (r *receiver) readHeader(x []float32, origin int64, start float64, class int, inside bool) bool {
 	for _, skew := range dopplers {
 		if skew != 0 && r.prof.wide {
 			break // leads lie still
 		}
 		// A chirp that is compressed is found by its middle.
 		shift := skew * float64(r.prof.classes[class].chirp*r.scale.times) / 2 * r.scale.ratio
-		if r.tryHeader(x, origin, start-shift, skew, class) {
+		if r.tryHeader(x, origin, start-shift, skew, class, inside) {
 			return true
 		}
 	}
@@ -224,10 +226,10 @@ func (r *receiver) readHeader(x []float32, origin int64, start float64, class in
 }
 
 // tryHeader is readHeader for a clock within maxSkew of skew.
-func (r *receiver) tryHeader(x []float32, origin int64, start, skew float64, class int) bool {
+func (r *receiver) tryHeader(x []float32, origin int64, start, skew float64, class int, inside bool) bool {
 	r.x, r.origin, r.used = x, origin, 0
 	r.spare = 0
-	r.plan = headPlan(r.prof, r.scale, class)
+	r.plan = headPlan(r.prof, r.scale, class, inside)
 	p := &r.plan
 	c := p.class
 	g, times := p.head, r.scale.times
@@ -243,16 +245,20 @@ func (r *receiver) tryHeader(x []float32, origin int64, start, skew float64, cla
 		delayError: 0.8*float64(times) + maxSkew/4*float64(p.chirp),
 		skewError:  maxSkew / 4,
 	}
-	r.transform(g, head)
-	r.search(g, head, nil)
-	r.transform(g, head)
-	r.est.estimate(&r.headWay, g, times, head)
-	for range 2 {
-		r.follow(g, head, &r.headWay, r.clock)
+	if inside {
+		r.join(g, head)
+	} else {
+		r.transform(g, head)
+		r.search(g, head, nil)
+		r.transform(g, head)
+		r.est.estimate(&r.headWay, g, times, head)
+		for range 2 {
+			r.follow(g, head, &r.headWay, r.clock)
+			r.est.estimate(&r.headWay, g, times, head)
+		}
+		r.transform(g, head)
 		r.est.estimate(&r.headWay, g, times, head)
 	}
-	r.transform(g, head)
-	r.est.estimate(&r.headWay, g, times, head)
 
 	r.llr = resize(r.llr, c.coded)
 	r.headLLRs(0, p.headerOnly, 0, c.coded)
@@ -262,7 +268,7 @@ func (r *receiver) tryHeader(x []float32, origin int64, start, skew float64, cla
 		return false
 	}
 	mcs, frames, octets, control := readHeader(r.info)
-	if frames > 0 && octets == 0 || r.plan.set(r.prof, r.scale, mcs, frames, octets, control) != nil {
+	if frames > 0 && octets == 0 || r.plan.setAt(r.prof, r.scale, inside, mcs, frames, octets, control) != nil {
 		return false
 	}
 	return r.plan.class == c
@@ -276,19 +282,19 @@ func (r *receiver) headReferences(from int) {
 	o := p.headOrder()
 	base := 0
 	for i := range r.symbols[:p.headCount] {
-		s := i - p.class.training
+		s := i - p.headTraining
 		n := 0
 		if s >= 0 {
 			n = p.headPlaces(s)
 		}
 		if i >= from {
-			offset := pilotOffset(max(s, 0), p.class.pilots)
+			offset, every := p.headComb(max(s, 0))
 			invert := spread(max(n, 1))
 			place := 0
 			ref := r.symbols[i].ref
 			for j := range ref {
 				ref[j] = known(p.headPart(), i, j)
-				if s < 0 || j%p.class.pilots == offset {
+				if s < 0 || j%every == offset {
 					continue
 				}
 				if v := 2 * o.symbolAt(place, base, n, invert); v < len(r.coder.head) {
@@ -313,12 +319,12 @@ func (r *receiver) headLLRs(from, to, at, bits int) {
 	for s := range to {
 		n := p.headPlaces(s)
 		if s >= from {
-			sym := &r.symbols[s+p.class.training]
-			offset := pilotOffset(s, p.class.pilots)
-			invert := spread(n)
+			sym := &r.symbols[s+p.headTraining]
+			offset, every := p.headComb(s)
+			invert := spread(max(n, 1))
 			place := 0
 			for j, y := range sym.y {
-				if j%p.class.pilots == offset {
+				if j%every == offset {
 					continue
 				}
 				if b := 2*o.symbolAt(place, base, n, invert) - at; b >= 0 && b < bits {
@@ -386,14 +392,14 @@ func (r *receiver) readControl() {
 		return
 	}
 	r.llr = resize(r.llr, bits)
-	r.headLLRs(0, p.headCount-p.class.training, at, bits)
+	r.headLLRs(0, p.headCount-p.headTraining, at, bits)
 	ok := r.decodeControl(at, bits)
 	if !ok {
 		// The header tells whether it was the noise or a hand that turns.
 		var end clock
 		if end, ok = r.chase(p.head, r.symbols, seen, header, &r.headWay); ok {
 			r.clock = end
-			r.headLLRs(0, p.headCount-p.class.training, at, bits)
+			r.headLLRs(0, p.headCount-p.headTraining, at, bits)
 			ok = r.decodeControl(at, bits)
 		}
 	}

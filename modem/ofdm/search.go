@@ -7,14 +7,18 @@ import (
 	"lightsong/modem/dsp"
 )
 
-// finder looks for the chirp of one class by overlap-save correlation. A block
+// finder looks for what every burst of one class begins with, the chirp or in the middle of another burst the known carriers of
+// a symbol, by overlap-save correlation. A block
 // of n samples gives the lags 0…n−l; blocks overlap by the length l of the
 // chirp. Where the profile's band allows, only what its sketch has noticed is
 // looked at.
 type finder struct {
 	class  int
-	l, n   int // device samples
-	lo, hi int // bins of the band
+	inside bool    // in the middle of another burst
+	reach  int     // device samples from the strongest wave that the direct one is expected in
+	early  float32 // of the strongest wave's amplitude that an earlier one has to have
+	l, n   int     // device samples
+	lo, hi int     // bins of the band
 	fft    *dsp.RealFFT
 	match  []complex64 // conjugate spectrum of the chirp, nothing outside the band
 	energy float64     // of the chirp inside the band
@@ -33,10 +37,22 @@ type finder struct {
 // is one false alarm in 2.5·10⁹ lags, or 14 hours of one class at 48 kHz.
 const chance = 40
 
+// newFinder is the finder of a class's chirp.
 func newFinder(p *profile, s scale, class int, thin *dsp.Thinner) *finder {
 	c := &p.classes[class]
 	x := chirp(c, float64(s.times)*s.ratio)
-	f := &finder{class: class, l: len(x)}
+	f := finderOf(x, c, s, chance)
+	f.class, f.early = class, 0.4 // the chirp's own sidelobes reach 22 %
+	f.reach = min(int(p.spread*float64(s.rate)), f.hop()/2)
+	if thin != nil {
+		f.sketch = newSketch(x, thin, c.lo/baseRate/float64(s.times)/s.ratio)
+	}
+	return f
+}
+
+// finderOf looks for x, of a class's band.
+func finderOf(x []float32, c *class, s scale, chance float64) *finder {
+	f := &finder{l: len(x)}
 	f.n = 1 << bits.Len(uint(2*f.l-1))
 	f.fft = dsp.NewRealFFT(f.n)
 	f.match = make([]complex64, f.n/2+1)
@@ -57,9 +73,6 @@ func newFinder(p *profile, s scale, class int, thin *dsp.Thinner) *finder {
 		f.match[k] = complex(real(v), -imag(v))
 	}
 	f.least = chance / (2 * float64(f.hi-f.lo+1) / float64(f.n) * float64(f.l))
-	if thin != nil {
-		f.sketch = newSketch(x, thin, c.lo/(perBin*float64(f.n)))
-	}
 	return f
 }
 
@@ -130,9 +143,10 @@ func (f *finder) scan(x []float32, from, to int) (lag int, ok bool) {
 }
 
 // pinpoint finds the direct wave in the block x, where it is around lag: the
-// earliest correlation of 40 % of the largest within reach samples before that.
-// (The largest may be an echo; the chirp's own sidelobes reach 22 %.)
-func (f *finder) pinpoint(x []float32, lag, reach int) (start float64) {
+// earliest correlation of a good part of the largest within reach before that.
+// (The largest may be an echo.)
+func (f *finder) pinpoint(x []float32, lag int) (start float64) {
+	reach := f.reach
 	f.correlate(x)
 	lags := f.corr[:f.hop()+1]
 	at := lag
@@ -141,7 +155,7 @@ func (f *finder) pinpoint(x []float32, lag, reach int) (start float64) {
 			at = i
 		}
 	}
-	least := 0.4 * magnitude(lags[at])
+	least := f.early * magnitude(lags[at])
 	lobe := f.n * 3 / 2 / (2 * (f.hi - f.lo + 1)) * 2 // what lies nearer is the same path
 	for i := max(1, at-reach); i < at-lobe; i++ {
 		if v := magnitude(lags[i]); v > least && v >= magnitude(lags[i-1]) && v >= magnitude(lags[i+1]) {

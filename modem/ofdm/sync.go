@@ -39,7 +39,7 @@ func (r *receiver) search(g geometry, symbols []symbol, way *channel) (centre, d
 	skews, skewPitch := 0, 0.
 	if far > 0 {
 		skewPitch = pitch / far
-		skews = int(math.Ceil(skewReach / skewPitch))
+		skews = int(skewReach / skewPitch) // what is left over is less than a pitch, and follow sees to it
 	}
 	best := -1.
 	for e := -skews; e <= skews; e++ {

@@ -121,7 +121,7 @@ func (p *PHY) Caps() phy.Caps {
 	}
 	_, caps.Combines = p.cfg.Modem.Modulator.(modem.Combiner)
 	if m, ok := p.inserter(); ok {
-		caps.Inserts = m.FitsInside
+		caps.Inserts = func(b *phy.Burst) time.Duration { return p.duration(int64(m.InnerSamples(b))) }
 	}
 	return caps
 }
@@ -270,7 +270,7 @@ func (o *outgoing) seam(channels int) (i int) {
 // Insert implements phy.Inserter.
 func (p *PHY) Insert(b *phy.Burst) (left time.Duration, ok bool) {
 	m, ok := p.inserter()
-	if !ok || !m.FitsInside(b) {
+	if !ok || m.InnerSamples(b) == 0 {
 		return 0, false
 	}
 	o := &p.outgoing
@@ -281,10 +281,10 @@ func (p *PHY) Insert(b *phy.Burst) (left time.Duration, ok bool) {
 		return 0, false
 	}
 	var err error
-	if p.cfg.Modem.Samples(b)+p.block > o.room { // with what is between the two
+	if o.inserted, err = m.AppendInner(o.inserted[:0], b); err != nil {
 		return 0, false
 	}
-	if o.inserted, err = p.cfg.Modem.AppendBurst(o.inserted[:0], b); err != nil {
+	if len(o.inserted)/p.channels+p.block > o.room { // with what is between the two
 		return 0, false
 	}
 	p.amplify(o.inserted)
