@@ -84,14 +84,20 @@ type pinged struct {
 	able                    bool          // TCP is as able as a kernel's
 }
 
-// TestPingBesideTCP is TestPingUnderTCP without kernel and clock: a lead of 12.5 dB in virtual time, every sample,
+// TestPingBesideTCP is TestPingUnderTCP without kernel and clock: leads of 12.5 and 0 dB in virtual time, every sample,
 // three minutes of pings after as many of TCP alone, in which all that goes back are
 // acknowledgements. Beside them TCP keeps its goodput but for what their own bursts take. What a single minute has varies
-// by 2 to 3 %, with how much of it is in the faster of two modes.
+// by 2 to 3 %, with how much of it is in the faster of two modes. At 0 dB the octets of the pings alone, 62 a second, are 2.9 % of
+// what it carries, and a FIFO's TCP loses those: 95 % of that are 92 %.
 //
 //	go test -tags figures -run PingBesideTCP -v ./cmd/lightsong [-lead-runs 6]
 func TestPingBesideTCP(t *testing.T) {
-	pinged{"cable", 12.5, -3, 20 * time.Second, 3 * time.Minute, 3 * time.Minute, time.Second, 400 * time.Millisecond, 0.95, false}.run(t)
+	t.Run("12.5 dB", func(t *testing.T) {
+		pinged{"cable", 12.5, -3, 20 * time.Second, 3 * time.Minute, 3 * time.Minute, time.Second, 400 * time.Millisecond, 0.95, false}.run(t)
+	})
+	t.Run("0 dB", func(t *testing.T) { // with a round trip of 3 s NewReno waits for its timer
+		pinged{"cable", 0, -3, 20 * time.Second, 3 * time.Minute, 3 * time.Minute, time.Second, time.Second, 0.92, true}.run(t)
+	})
 }
 
 // TestPingBesideSlowTCP is likewise the fsk of TestSlowShare: 2.8 kb/s, half duplex, where two fifths are left beside them. TCP has

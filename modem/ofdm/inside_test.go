@@ -226,7 +226,7 @@ func TestSeams(t *testing.T) {
 // At the SNR of its mode and half a dB a short burst in the middle of another one is found and read, though it has neither chirp nor
 // training, and what it is in the middle of goes on.
 func TestInsideShort(t *testing.T) {
-	const seed, runs = 45, 60
+	const seed, runs = 45, 30
 	for _, mcs := range []int{10, 12, 14, 20, 23} {
 		s := newStation(t, "cable", 48000)
 		rng := rand.New(rand.NewPCG(seed, uint64(mcs)))
