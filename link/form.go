@@ -479,6 +479,12 @@ func (e *Engine) limitsOf(p *peer, mode int) (l limits, trial bool) {
 	return l, trial
 }
 
+// likely tells whether what plain bursts of the only peer showed of blocks leaves little doubt that ours reach it as well. Of several the first to
+// begin would be ready a round before the others.
+func (e *Engine) likely(p *peer) bool {
+	return e.others() == 1 && p.forms[phy.Block].seen-reciprocityMargin >= e.modes[e.blocks].SNRdB+formMargin(phy.Block)
+}
+
 // reach is the index of the mode asked for, or of the first one that has bursts of the form if it just misses that.
 func (e *Engine) reach(asked, first int) int {
 	if asked > 0 && asked < first && first < len(e.modes) && e.modes[first].SNRdB-e.modes[asked].SNRdB < formLack {
@@ -538,7 +544,7 @@ func (e *Engine) layOut(p *peer, mode, control, pending int, careful bool, budge
 	brief, top := -1, 0
 	// The answer to a burst of bulk is worth more than that saves: where echoes are most of what is heard half of them were lost.
 	rests := p.briefRest > 0 || p.unsteady || p.echoes && p.took > 2*briefBlock
-	if i := limits[phy.Block]; i >= e.blocks && !rests && (trial && pending == 0 || p.forms[phy.Block].want >= e.blocks) {
+	if i := limits[phy.Block]; i >= e.blocks && !rests && (trial && (pending == 0 || e.likely(p)) || p.forms[phy.Block].want >= e.blocks) {
 		brief = max(e.blocks, e.modes.suiting(e.modes[i].SNRdB-briefDB))
 	}
 	for _, i := range limits {

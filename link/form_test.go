@@ -312,6 +312,24 @@ func TestPaddedBlock(t *testing.T) {
 	if l, d := lay(); !l.padded || isBrief(l.form, d) {
 		t.Errorf("nothing is known of blocks: %+v of %v, want a padded one", l, d)
 	}
+	p.state = PeerUp
+	needs := e.modes[e.blocks].SNRdB + formMargin(phy.Block) + reciprocityMargin
+	for _, c := range []struct {
+		seen float64
+		want bool
+	}{{math.NaN(), false}, {needs - 0.1, false}, {needs, true}} {
+		p.forms[phy.Block].seen = c.seen
+		if l, d := lay(); isBrief(l.form, d) != c.want {
+			t.Errorf("nothing is known of blocks, its first bursts foresaw %.1f dB: %+v of %v, want a brief block %v", c.seen, l, d, c.want)
+		}
+	}
+	third := e.newPeer(time.Now(), 9, 1)
+	third.state = PeerUp
+	if l, d := lay(); !l.padded || isBrief(l.form, d) {
+		t.Errorf("nothing is known of blocks among three: %+v of %v, want a padded one", l, d)
+	}
+	third.state = PeerDown
+	p.forms[phy.Block].seen = math.NaN()
 	plain = briefBlock + 5*time.Millisecond
 	for _, fresh := range []bool{true, false} {
 		p.freshSeq = fresh
