@@ -87,6 +87,9 @@ func (e *Engine) NextInsert(now time.Time, dst *phy.Burst) bool {
 	e.inner, e.current = e.current, outer
 	if built {
 		e.inner.airtime = e.cfg.Caps.Inserts(dst)
+		if b := e.inner.burst; b != nil {
+			b.airtime = e.inner.airtime
+		}
 		outer.peer.hurried, e.insertAt = now, time.Time{}
 	}
 	return built

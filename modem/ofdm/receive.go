@@ -239,15 +239,15 @@ func (r *receiver) tryHeader(x []float32, origin int64, start, skew float64, cla
 	r.coder.head = r.coder.head[:0]
 	r.headReferences(0)
 
-	r.clock = clock{
-		start: start, skew: skew, centre: 0,
-		// The chirp is found to a sample or two, later or earlier by skew.
-		delayError: 0.8*float64(times) + maxSkew/4*float64(p.chirp),
-		skewError:  maxSkew / 4,
-	}
 	if inside {
 		r.join(g, head)
 	} else {
+		r.clock = clock{
+			start: start, skew: skew, centre: 0,
+			// The chirp is found to a sample or two, later or earlier by skew.
+			delayError: 0.8*float64(times) + maxSkew/4*float64(p.chirp),
+			skewError:  maxSkew / 4,
+		}
 		r.transform(g, head)
 		r.search(g, head, nil)
 		r.transform(g, head)
